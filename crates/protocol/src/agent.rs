@@ -1,0 +1,237 @@
+//! The agent's HTTP API. Over a Unix socket (local driver) or TCP (pod). `/health`, `/ready` and `/metrics` are open
+//! to whoever reaches the socket; everything under `/v1` wants `Authorization: Bearer <agent token>`.
+//!
+//! ```text
+//! GET  /health            200 while the event loop turns
+//! GET  /ready             200 once GIMP is painted, else 503
+//! GET  /metrics           Prometheus text
+//! GET  /v1/status         AgentStatus
+//! GET  /v1/events         one AgentStatus as a JSON line at once, then one per change (application/x-ndjson)
+//! PUT  /v1/screen         ScreenSize -> ScreenSize (what it became after the cap)
+//! POST /v1/open           OpenRequest -> 204; 409 while GIMP is not ready, 404 no such file
+//! PUT  /v1/writes         WritesRequest -> 204
+//! POST /v1/end            EndRequest -> 202; repeated calls are harmless
+//! GET  /v1/vnc            Upgrade: rfb -> 101, then raw RFB bytes both ways
+//! ```
+//! Errors are RFC 9457 problem details.
+
+use serde::{Deserialize, Serialize};
+
+use crate::session::{EndReason, EndStage, ScreenSize, StartStep};
+
+pub const STATUS_PATH: &str = "/v1/status";
+pub const EVENTS_PATH: &str = "/v1/events";
+pub const SCREEN_PATH: &str = "/v1/screen";
+pub const OPEN_PATH: &str = "/v1/open";
+pub const WRITES_PATH: &str = "/v1/writes";
+pub const END_PATH: &str = "/v1/end";
+pub const VNC_PATH: &str = "/v1/vnc";
+/// Value of the `Upgrade` header on `VNC_PATH`.
+pub const VNC_UPGRADE: &str = "rfb";
+
+/// Where things are inside the sandbox or pod.
+pub mod paths {
+    /// Private run folder: sockets, X authority, configuration. Writable by the session only.
+    pub const RUN_DIR: &str = "/run/gimp-session";
+    /// The agent's socket in `RUN_DIR`.
+    pub const AGENT_SOCKET: &str = "agent.sock";
+    /// RFB of the display server in `RUN_DIR`.
+    pub const RFB_SOCKET: &str = "rfb.sock";
+    /// The agent's token, one line, mode 0400, in `RUN_DIR`. Read once and removed.
+    pub const TOKEN_FILE: &str = "token";
+    /// `AgentConfig` as JSON in `RUN_DIR`.
+    pub const CONFIG_FILE: &str = "config.json";
+    /// Last `AgentStatus` as JSON in `RUN_DIR`, written by rename at each change of phase so that the driver can tell
+    /// how a session ended after the agent is gone.
+    pub const LAST_STATUS_FILE: &str = "status.json";
+    /// Home: the workspace.
+    pub const HOME: &str = "/home/gimp";
+    /// Read-only start-up caches made by `gimp-session warm`.
+    pub const WARM_DIR: &str = "/usr/share/gimp-session/warm";
+}
+
+/// What the driver tells the agent at start (`paths::CONFIG_FILE`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentConfig {
+    pub session_id: uuid::Uuid,
+    #[serde(default)]
+    pub screen: ScreenSize,
+    /// Largest screen, device pixels.
+    #[serde(default = "max_screen")]
+    pub max_screen: (u16, u16),
+    /// Bytes of memory the session may use; GIMP's tile cache and undo are sized from it.
+    pub memory_bytes: u64,
+    /// Cores the session may use, at least 1.
+    pub cpus: u16,
+    #[serde(default)]
+    pub display: DisplayServer,
+    #[serde(default)]
+    pub time_limits: EndLimits,
+    /// BCP 47 tag or POSIX locale wanted for GIMP, e.g. `de_DE.UTF-8`. None: C.UTF-8.
+    pub locale: Option<String>,
+}
+
+fn max_screen() -> (u16, u16) {
+    (3840, 2160)
+}
+
+/// Which program owns the display. Where Xorg's dummy driver is missing the agent falls back to Xvnc and says so in
+/// its capabilities.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum DisplayServer {
+    #[default]
+    Xorg,
+    /// TigerVNC's Xvnc: no pen.
+    Xvnc,
+    /// Any VNC server that is its own X server, such as KasmVNC: `command` is run with `{display}`, `{width}`,
+    /// `{height}`, `{rfbSocket}`, `{xauthority}` replaced in its arguments. It must serve RFB without authentication
+    /// on the socket.
+    Custom { command: Vec<String> },
+}
+
+/// Time limits of the end stages, milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndLimits {
+    pub save_ms: u64,
+    pub quit_ms: u64,
+    pub terminate_ms: u64,
+    pub kill_ms: u64,
+    pub display_ms: u64,
+}
+
+impl Default for EndLimits {
+    fn default() -> Self {
+        Self { save_ms: 30_000, quit_ms: 5_000, terminate_ms: 20_000, kill_ms: 2_000, display_ms: 3_000 }
+    }
+}
+
+/// The agent's whole state: sent in full at every change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    pub protocol_version: u32,
+    pub session_id: uuid::Uuid,
+    pub phase: AgentPhase,
+    /// Milliseconds since the last key, button, motion or touch of a human, measured by the X server. Since start
+    /// when there was none.
+    pub idle_ms: u64,
+    /// Open viewers of the picture.
+    pub viewers: u32,
+    pub screen: ScreenSize,
+    /// e.g. "2.10.34"; None until known.
+    pub gimp_version: Option<String>,
+    pub capabilities: Capabilities,
+    /// Unplanned GIMP or display restarts so far, newest cause last (at most 16).
+    pub restarts: Vec<Restart>,
+    /// Milliseconds from the agent's start to each step.
+    pub timings: Vec<StepTiming>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum AgentPhase {
+    Starting { step: StartStep },
+    Running,
+    /// A process died and is being brought back; what the user had open is in the recovery store.
+    Restarting,
+    Ending { reason: EndReason, stage: EndStage },
+    Ended { reason: EndReason },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restart {
+    /// RFC 3339.
+    pub at: String,
+    pub what: Supervised,
+    /// e.g. "killed by signal 9", "exit code 1".
+    pub cause: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Supervised {
+    Display,
+    WindowManager,
+    Bus,
+    Gimp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepTiming {
+    pub step: StartStep,
+    pub at_ms: u64,
+}
+
+/// What this session can and cannot do, with the reason in words for people where it cannot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    pub vnc: bool,
+    pub resize: bool,
+    pub open_files: bool,
+    /// None: pen works. Some: why not.
+    pub pen_unavailable: Option<String>,
+}
+
+/// Opens a file of the workspace in the running GIMP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenRequest {
+    /// Relative to the workspace, `/`-separated, no `..`.
+    pub path: String,
+    /// Open as a new untitled image (recoveries) instead of keeping the file association.
+    #[serde(default)]
+    pub as_new: bool,
+}
+
+/// Whether the session may still grow files. Used where the quota is watched instead of enforced by the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WritesRequest {
+    pub allowed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndRequest {
+    pub reason: EndReason,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_is_camel_case_and_survives_a_round_trip() {
+        let status = AgentStatus {
+            protocol_version: crate::PROTOCOL_VERSION,
+            session_id: uuid::Uuid::nil(),
+            phase: AgentPhase::Ending { reason: EndReason::Expired, stage: EndStage::Save },
+            idle_ms: 1500,
+            viewers: 1,
+            screen: ScreenSize::default(),
+            gimp_version: Some("2.10.34".into()),
+            capabilities: Capabilities::default(),
+            restarts: vec![Restart { at: "2026-01-01T00:00:00Z".into(), what: Supervised::Gimp, cause: "killed by signal 9".into() }],
+            timings: vec![StepTiming { step: StartStep::Ready, at_ms: 1300 }],
+        };
+        let text = serde_json::to_string(&status).expect("serialises");
+        assert!(text.contains(r#""phase":{"kind":"ending","reason":"expired","stage":"save"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<AgentStatus>(&text).expect("parses"), status);
+    }
+
+    #[test]
+    fn config_needs_only_what_has_no_sane_default() {
+        let config: AgentConfig =
+            serde_json::from_str(r#"{"sessionId":"00000000-0000-0000-0000-000000000000","memoryBytes":1,"cpus":1,"locale":null}"#)
+                .expect("parses");
+        assert_eq!(config.max_screen, (3840, 2160));
+        assert_eq!(config.display, DisplayServer::Xorg);
+    }
+}

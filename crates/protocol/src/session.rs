@@ -1,0 +1,151 @@
+//! What a session is and how it ends, in the words of the REST API, SQL, the agent and the logs.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! text_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                match text { $($text => Ok(Self::$variant),)+ _ => Err(UnknownName) }
+            }
+        }
+    };
+}
+
+/// A name that is not one of the enum's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownName;
+
+impl std::fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("unknown name")
+    }
+}
+
+impl std::error::Error for UnknownName {}
+
+text_enum! {
+    /// `starting -> running -> stopped | error`; never goes back. `error` is an ending too.
+    SessionStatus {
+        Starting = "starting",
+        Running = "running",
+        Stopped = "stopped",
+        Error = "error",
+    }
+}
+
+text_enum! {
+    /// Why a session ended.
+    EndReason {
+        /// The owner ended it, or quit GIMP.
+        User = "user",
+        /// `expiresAt` passed.
+        Expired = "expired",
+        /// No human input for the configured time.
+        Idle = "idle",
+        /// GIMP, the display, the agent or the sandbox died and could not be brought back.
+        Crashed = "crashed",
+        /// The platform needed the room: memory, a node drained, the quota burst.
+        Evicted = "evicted",
+        /// An administrator ended it.
+        Admin = "admin",
+    }
+}
+
+text_enum! {
+    /// What a start is doing now. In this order; steps may be skipped, never repeated.
+    StartStep {
+        CreatingWorkspace = "creatingWorkspace",
+        StartingDisplay = "startingDisplay",
+        StartingGimp = "startingGimp",
+        Ready = "ready",
+    }
+}
+
+text_enum! {
+    /// Stages of a planned end, in order. Each has a time limit; the display goes last.
+    EndStage {
+        /// Recoverable copies of what is unsaved.
+        Save = "save",
+        /// Ask GIMP to quit cleanly so that it writes its preferences.
+        Quit = "quit",
+        /// SIGTERM: GIMP 2.10 writes copies to its `backups/`.
+        Terminate = "terminate",
+        Kill = "kill",
+        /// The X server, once GIMP is gone.
+        Display = "display",
+    }
+}
+
+/// What the browser shows and asks for: size of the picture in device pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ScreenSize {
+    /// Device pixels, 320..=7680; capped by the agent.
+    pub width: u16,
+    /// Device pixels, 240..=4320; capped by the agent.
+    pub height: u16,
+    /// `devicePixelRatio` of the browser, 0.5..=4. The agent derives the font resolution from it.
+    #[serde(default = "one")]
+    pub scale: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl Default for ScreenSize {
+    fn default() -> Self {
+        Self { width: 1280, height: 800, scale: 1.0 }
+    }
+}
+
+/// An image that GIMP could not save before it ended and that was copied to the recovery store.
+/// The store is `RECOVERY_DIR` in the workspace; each entry is `<id>.xcf` beside `<id>.json` holding this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// File name without extension; `[A-Za-z0-9_-]{1,64}`.
+    pub id: String,
+    /// What the image was called, if known ("Untitled" otherwise).
+    pub name: String,
+    /// Path of the user's file inside the workspace, if the image had one.
+    pub original: Option<String>,
+    /// RFC 3339.
+    pub saved_at: String,
+    /// Bytes of the copy.
+    pub size: u64,
+    /// The session in which it was saved.
+    pub session_id: Option<uuid::Uuid>,
+}
+
+/// Where recovery copies live, relative to the workspace.
+pub const RECOVERY_DIR: &str = ".gimp-platform/recovery";
+/// Where deleted files go, relative to the workspace.
+pub const TRASH_DIR: &str = ".gimp-platform/trash";
+/// Partial uploads, relative to the workspace.
+pub const UPLOAD_DIR: &str = ".gimp-platform/uploads";
