@@ -133,12 +133,19 @@ pub struct AgentStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum AgentPhase {
-    Starting { step: StartStep },
+    Starting {
+        step: StartStep,
+    },
     Running,
     /// A process died and is being brought back; what the user had open is in the recovery store.
     Restarting,
-    Ending { reason: EndReason, stage: EndStage },
-    Ended { reason: EndReason },
+    Ending {
+        reason: EndReason,
+        stage: EndStage,
+    },
+    Ended {
+        reason: EndReason,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,7 +225,11 @@ mod tests {
             screen: ScreenSize::default(),
             gimp_version: Some("2.10.34".into()),
             capabilities: Capabilities::default(),
-            restarts: vec![Restart { at: "2026-01-01T00:00:00Z".into(), what: Supervised::Gimp, cause: "killed by signal 9".into() }],
+            restarts: vec![Restart {
+                at: "2026-01-01T00:00:00Z".into(),
+                what: Supervised::Gimp,
+                cause: "killed by signal 9".into(),
+            }],
             timings: vec![StepTiming { step: StartStep::Ready, at_ms: 1300 }],
         };
         let text = serde_json::to_string(&status).expect("serialises");
@@ -228,9 +239,10 @@ mod tests {
 
     #[test]
     fn config_needs_only_what_has_no_sane_default() {
-        let config: AgentConfig =
-            serde_json::from_str(r#"{"sessionId":"00000000-0000-0000-0000-000000000000","memoryBytes":1,"cpus":1,"locale":null}"#)
-                .expect("parses");
+        let config: AgentConfig = serde_json::from_str(
+            r#"{"sessionId":"00000000-0000-0000-0000-000000000000","memoryBytes":1,"cpus":1,"locale":null}"#,
+        )
+        .expect("parses");
         assert_eq!(config.max_screen, (3840, 2160));
         assert_eq!(config.display, DisplayServer::Xorg);
     }

@@ -1,0 +1,175 @@
+//! How sessions are started, reached, watched and stopped. An enum of drivers, so that every caller handles what each
+//! can do; `fake` is shipped: API tests, UI work and load tests run on it.
+//!
+//! A driver keeps nothing in memory that it can't find again: any call may be the first after a restart. Every call is
+//! safe to repeat.
+
+pub mod agent_client;
+pub mod fake;
+pub mod local;
+
+use std::path::PathBuf;
+
+use protocol::agent::AgentStatus;
+use protocol::session::{ScreenSize, StartStep};
+
+use crate::ids::{SessionId, UserId};
+use agent_client::AgentClient;
+
+pub enum Driver {
+    Local(local::LocalDriver),
+    Fake(fake::FakeDriver),
+}
+
+/// What a session needs to start.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    pub session: SessionId,
+    pub user: UserId,
+    /// The user's own uid offset (see `users.uid_offset`); drivers that run as root add it to `first_uid`.
+    pub uid_offset: u32,
+    pub screen: ScreenSize,
+    /// CPU limit in thousandths of a core.
+    pub cpu_millis: u32,
+    /// Memory limit in bytes.
+    pub memory_bytes: u64,
+    /// Workspace quota in bytes.
+    pub quota_bytes: u64,
+    pub locale: Option<String>,
+}
+
+/// Why a start failed, in words a user understands; the cause is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Worth another try later: no memory, no loop device, disk full.
+    #[error("{0}")]
+    NoRoom(String),
+    /// The machine lacks something; `gimp-platform doctor` says what.
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("the session could not be started")]
+    Internal(#[source] anyhow::Error),
+}
+
+/// What a driver knows about a session's processes without asking the agent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Presence {
+    /// Its processes exist.
+    Present,
+    /// Gone. The agent's last words, if it left any.
+    Gone { last_status: Option<AgentStatus> },
+}
+
+/// One protection of the machine, for `doctor` and the admin page.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Protection {
+    /// e.g. "separate uids", "memory limit", "disk quota", "no network", "system call filter".
+    pub name: &'static str,
+    pub on: bool,
+    /// By what mechanism, or why not and how to get it.
+    pub detail: String,
+}
+
+impl Driver {
+    /// Once after start: makes start-up caches, checks the machine. Sessions started meanwhile wait for it.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Local(driver) => driver.prepare().await,
+            Self::Fake(_) => Ok(()),
+        }
+    }
+
+    /// Starts the sandbox and returns once the agent's socket answers. `progress` is told of each step reached; the
+    /// agent's own status carries on from there.
+    pub async fn start(
+        &self,
+        request: &StartRequest,
+        progress: &(dyn Fn(StartStep) + Send + Sync),
+    ) -> Result<(), StartError> {
+        match self {
+            Self::Local(driver) => driver.start(request, progress).await,
+            Self::Fake(driver) => driver.start(request, progress).await,
+        }
+    }
+
+    /// How to reach the session's agent. Does not check that it lives.
+    pub fn agent(&self, session: SessionId) -> AgentClient {
+        match self {
+            Self::Local(driver) => driver.agent(session),
+            Self::Fake(driver) => driver.agent(session),
+        }
+    }
+
+    pub async fn presence(&self, session: SessionId) -> anyhow::Result<Presence> {
+        match self {
+            Self::Local(driver) => driver.presence(session).await,
+            Self::Fake(driver) => Ok(driver.presence(session)),
+        }
+    }
+
+    /// Every session with anything left on this machine, rows or not: reconcile removes what has no row.
+    pub async fn list(&self) -> anyhow::Result<Vec<SessionId>> {
+        match self {
+            Self::Local(driver) => driver.list().await,
+            Self::Fake(driver) => Ok(driver.list()),
+        }
+    }
+
+    /// Kills whatever is left and removes the run folder. The workspace stays. Only after a planned end or when the
+    /// agent is gone: GIMP gets a last chance to write its copies (bounded wait) before the kill.
+    pub async fn remove(&self, session: SessionId) -> anyhow::Result<()> {
+        match self {
+            Self::Local(driver) => driver.remove(session).await,
+            Self::Fake(driver) => {
+                driver.remove(session);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many sessions of the default size the machine can run.
+    pub fn capacity(&self) -> u16 {
+        match self {
+            Self::Local(driver) => driver.capacity(),
+            Self::Fake(_) => 10_000,
+        }
+    }
+
+    pub fn protections(&self) -> Vec<Protection> {
+        match self {
+            Self::Local(driver) => driver.protections(),
+            Self::Fake(_) => vec![],
+        }
+    }
+
+    /// Where workspaces are mounted. `workspace` opens them only through here so that mount and quota are in place.
+    ///
+    /// # Errors
+    /// When the workspace can't be made or mounted; the message is safe for users.
+    pub async fn workspace(&self, user: UserId, uid_offset: u32, quota_bytes: u64) -> Result<Workspace, StartError> {
+        match self {
+            Self::Local(driver) => driver.workspace(user, uid_offset, quota_bytes).await,
+            Self::Fake(driver) => driver.workspace(user, quota_bytes).await,
+        }
+    }
+}
+
+/// A user's workspace on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    pub path: PathBuf,
+    /// Whom new files must belong to; None: whoever the server runs as.
+    pub owner: Option<(u32, u32)>,
+    pub mechanism: QuotaMechanism,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum QuotaMechanism {
+    /// The file system's project quota.
+    ProjectQuota,
+    /// A sparse image of its own, loop-mounted.
+    Image,
+    /// Measured on a timer; writes are stopped when it is exceeded.
+    Watcher,
+}

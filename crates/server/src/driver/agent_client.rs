@@ -1,0 +1,184 @@
+//! Talks to one session's agent: HTTP/1.1 over its Unix socket, one connection per call.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use protocol::agent::{self, AgentStatus, EndRequest, OpenRequest, WritesRequest};
+use protocol::session::{EndReason, ScreenSize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Longest wait for an answer other than an upgrade or the event stream.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Largest answer, bytes.
+const BODY_LIMIT: usize = 256 * 1024;
+
+/// Bytes to and from an agent.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How the agent is dialled.
+#[derive(Clone)]
+pub enum Endpoint {
+    Unix(PathBuf),
+    /// The fake driver's agents live in this process.
+    Memory(super::fake::Dial),
+}
+
+#[derive(Clone)]
+pub struct AgentClient {
+    pub endpoint: Endpoint,
+    pub token: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Nobody listens: not started yet, or dead.
+    #[error("the agent can't be reached")]
+    Unreachable(#[source] std::io::Error),
+    #[error("the agent did not answer in time")]
+    Slow,
+    /// It answered with an error; `detail` is safe for users.
+    #[error("the agent answered {status}: {detail}")]
+    Refused { status: StatusCode, detail: String },
+    #[error("the agent's answer makes no sense: {0}")]
+    Garbled(String),
+}
+
+impl AgentClient {
+    pub async fn status(&self) -> Result<AgentStatus, AgentError> {
+        self.call(Method::GET, agent::STATUS_PATH, &()).await
+    }
+
+    pub async fn set_screen(&self, size: ScreenSize) -> Result<ScreenSize, AgentError> {
+        self.call(Method::PUT, agent::SCREEN_PATH, &size).await
+    }
+
+    pub async fn open(&self, request: &OpenRequest) -> Result<(), AgentError> {
+        self.call_empty(Method::POST, agent::OPEN_PATH, request).await
+    }
+
+    pub async fn allow_writes(&self, allowed: bool) -> Result<(), AgentError> {
+        self.call_empty(Method::PUT, agent::WRITES_PATH, &WritesRequest { allowed }).await
+    }
+
+    pub async fn end(&self, reason: EndReason) -> Result<(), AgentError> {
+        self.call_empty(Method::POST, agent::END_PATH, &EndRequest { reason }).await
+    }
+
+    /// The agent's state now and after each change, until the agent goes away.
+    pub async fn events(
+        &self,
+    ) -> Result<impl futures::Stream<Item = Result<AgentStatus, AgentError>> + use<>, AgentError> {
+        use futures::StreamExt;
+        use tokio_util::codec::{FramedRead, LinesCodec};
+        let response = within(self.send(self.request(Method::GET, agent::EVENTS_PATH, &())?)).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(response).await);
+        }
+        let body = response.into_body().into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
+        let reader = tokio_util::io::StreamReader::new(body);
+        Ok(FramedRead::new(reader, LinesCodec::new_with_max_length(BODY_LIMIT)).map(|line| {
+            let line = line.map_err(|error| AgentError::Garbled(error.to_string()))?;
+            serde_json::from_str(&line).map_err(|error| AgentError::Garbled(error.to_string()))
+        }))
+    }
+
+    /// Raw RFB bytes to and from the display server.
+    pub async fn vnc(&self) -> Result<impl Stream + use<>, AgentError> {
+        let mut request = self.request(Method::GET, agent::VNC_PATH, &())?;
+        request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+        request.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static(agent::VNC_UPGRADE));
+        let response = within(self.send(request)).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refused(response).await);
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| AgentError::Garbled(error.to_string()))?;
+        Ok(TokioIo::new(upgraded))
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, AgentError> {
+        let bytes = self.answer(method, path, body).await?;
+        serde_json::from_slice(&bytes).map_err(|error| AgentError::Garbled(error.to_string()))
+    }
+
+    async fn call_empty(&self, method: Method, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
+        self.answer(method, path, body).await.map(drop)
+    }
+
+    async fn answer(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Bytes, AgentError> {
+        let request = self.request(method, path, body)?;
+        within(async {
+            let response = self.send(request).await?;
+            if !response.status().is_success() {
+                return Err(refused(response).await);
+            }
+            read(response).await
+        })
+        .await
+    }
+
+    fn request(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Request<Full<Bytes>>, AgentError> {
+        let body = if method == Method::GET {
+            Bytes::new()
+        } else {
+            serde_json::to_vec(body).map_err(|error| AgentError::Garbled(error.to_string()))?.into()
+        };
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, "agent")
+            .header(http::header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| AgentError::Garbled(error.to_string()))
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, AgentError> {
+        let stream: Box<dyn Stream> = match &self.endpoint {
+            Endpoint::Unix(path) => {
+                Box::new(tokio::net::UnixStream::connect(path).await.map_err(AgentError::Unreachable)?)
+            }
+            Endpoint::Memory(dial) => Box::new(dial.connect().map_err(AgentError::Unreachable)?),
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| AgentError::Garbled(error.to_string()))?;
+        // Ends by itself when the response body, or the upgraded stream, is dropped.
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.map_err(|error| AgentError::Unreachable(std::io::Error::other(error)))
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, AgentError>>) -> Result<T, AgentError> {
+    tokio::time::timeout(ANSWER_LIMIT, work).await.unwrap_or(Err(AgentError::Slow))
+}
+
+async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, AgentError> {
+    Limited::new(response.into_body(), BODY_LIMIT)
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| AgentError::Garbled(error.to_string()))
+}
+
+async fn refused(response: http::Response<hyper::body::Incoming>) -> AgentError {
+    let status = response.status();
+    let detail = read(response)
+        .await
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+        .and_then(|problem| problem.get("detail")?.as_str().map(str::to_owned))
+        .unwrap_or_default();
+    AgentError::Refused { status, detail }
+}

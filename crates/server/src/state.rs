@@ -1,0 +1,18 @@
+//! What every request handler can reach. Cheap to clone.
+
+use std::sync::Arc;
+
+use sea_orm::DatabaseConnection;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::driver::Driver;
+
+/// The application. Owned by `serve`; handlers get clones.
+#[derive(Clone)]
+pub struct App {
+    pub settings: Arc<Settings>,
+    pub db: DatabaseConnection,
+    pub clock: Clock,
+    pub driver: Arc<Driver>,
+}
