@@ -5,6 +5,7 @@
 //! safe to repeat.
 
 pub mod agent_client;
+mod agent_key;
 pub mod fake;
 pub mod local;
 
@@ -15,6 +16,7 @@ use protocol::session::{ScreenSize, StartStep};
 
 use crate::ids::{SessionId, UserId};
 use agent_client::AgentClient;
+pub use agent_key::AgentKey;
 
 pub enum Driver {
     Local(local::LocalDriver),
