@@ -9,3 +9,4 @@ pub mod driver;
 pub mod error;
 pub mod ids;
 pub mod state;
+pub mod workspace;

@@ -7,6 +7,7 @@ use sea_orm::DatabaseConnection;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::driver::Driver;
+use crate::workspace::Workspaces;
 
 /// The application. Owned by `serve`; handlers get clones.
 #[derive(Clone)]
@@ -15,4 +16,5 @@ pub struct App {
     pub db: DatabaseConnection,
     pub clock: Clock,
     pub driver: Arc<Driver>,
+    pub workspaces: Workspaces,
 }
