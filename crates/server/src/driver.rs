@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use protocol::agent::AgentStatus;
 use protocol::session::{ScreenSize, StartStep};
 
+use crate::config::{DriverKind, Settings};
 use crate::ids::{SessionId, UserId};
 use agent_client::AgentClient;
 pub use agent_key::AgentKey;
@@ -73,6 +74,17 @@ pub struct Protection {
 }
 
 impl Driver {
+    /// The driver the settings ask for.
+    ///
+    /// # Errors
+    /// When the machine can't run it at all.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(match settings.driver {
+            DriverKind::Local => Self::Local(local::LocalDriver::new(settings)?),
+            DriverKind::Fake => Self::Fake(fake::FakeDriver::new(settings.data_dir.join("workspaces"))),
+        })
+    }
+
     /// Once after start: makes start-up caches, checks the machine. Sessions started meanwhile wait for it.
     pub async fn prepare(&self) -> anyhow::Result<()> {
         match self {

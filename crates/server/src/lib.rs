@@ -2,11 +2,18 @@
 
 pub mod api;
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod data_dir;
 pub mod db;
 pub mod driver;
 pub mod error;
 pub mod ids;
+pub mod serve;
 pub mod state;
+pub mod telemetry;
 pub mod workspace;
+
+#[cfg(test)]
+pub(crate) mod test_app;

@@ -1,1 +1,5 @@
-fn main() {}
+//! Binary `gimp-platform`.
+
+fn main() -> std::process::ExitCode {
+    server::cli::main()
+}

@@ -4,6 +4,7 @@ use protocol::session::StartStep;
 
 use super::agent_client::{AgentClient, Endpoint};
 use super::{Presence, Protection, StartError, StartRequest, Workspace};
+use crate::config::Settings;
 use crate::ids::{SessionId, UserId};
 
 pub struct LocalDriver {
@@ -11,6 +12,12 @@ pub struct LocalDriver {
 }
 
 impl LocalDriver {
+    /// # Errors
+    /// When the machine can't run it at all.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self { root: settings.data_dir.clone() })
+    }
+
     pub(super) async fn prepare(&self) -> anyhow::Result<()> {
         Ok(())
     }
