@@ -1,4 +1,47 @@
-//! Who is asking: sign-ins, tokens, passwords. No HTTP beyond the extractors.
+//! Who is asking: accounts, sign-ins, tokens, passwords. No HTTP beyond the extractors.
 
+pub mod accounts;
+pub mod audit;
+pub mod client;
 pub mod current;
+pub mod email;
+pub mod grant;
+pub mod invite;
+pub mod lockout;
+pub mod login;
+pub mod password;
+pub mod rate_limit;
+pub mod registration;
 pub mod token;
+
+use std::sync::Arc;
+
+use time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use grant::Lifetimes;
+use password::Passwords;
+use rate_limit::RateLimits;
+
+/// What accounts need beside the database. Clones share everything.
+#[derive(Clone)]
+pub struct Auth {
+    pub passwords: Passwords,
+    pub limits: Arc<RateLimits>,
+    pub lifetimes: Lifetimes,
+}
+
+impl Auth {
+    #[must_use]
+    pub fn new(settings: &Settings, clock: &Clock) -> Self {
+        Self {
+            passwords: Passwords::new(settings.bcrypt_cost),
+            limits: Arc::new(RateLimits::new(clock)),
+            lifetimes: Lifetimes {
+                access: Duration::minutes(settings.access_minutes.into()),
+                refresh: Duration::days(settings.refresh_days.into()),
+            },
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod entity;
 pub mod migration;
+pub mod transaction;
 
 use std::time::Duration;
 

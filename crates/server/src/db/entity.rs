@@ -3,6 +3,7 @@
 pub mod access_entry;
 pub mod audit_entry;
 pub mod invite;
+pub mod login_failure;
 pub mod password_reset;
 pub mod session;
 pub mod sign_in;

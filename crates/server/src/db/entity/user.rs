@@ -16,8 +16,6 @@ pub struct Model {
     pub created_at: OffsetDateTime,
     pub updated_at: OffsetDateTime,
     pub is_active: bool,
-    pub failed_logins: i32,
-    pub locked_until: Option<OffsetDateTime>,
     pub last_sign_in_at: Option<OffsetDateTime>,
     pub uid_offset: Option<i32>,
 }

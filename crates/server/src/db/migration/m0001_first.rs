@@ -39,8 +39,6 @@ impl MigrationTrait for Migration {
                 .col(time("created_at"))
                 .col(time("updated_at"))
                 .col(boolean("is_active").default(true))
-                .col(integer("failed_logins").default(0))
-                .col(time_null("locked_until"))
                 .col(time_null("last_sign_in_at"))
                 // Offset from the configured first uid; each user's sessions run as their own uid.
                 .col(integer_null("uid_offset").unique_key())
@@ -134,6 +132,19 @@ impl MigrationTrait for Migration {
         m.create_index(Index::create().name("tokens_expires").table("tokens").col("expires_at").to_owned()).await?;
         m.create_table(
             Table::create()
+                .table("login_failures")
+                // SHA-256 of the address typed, hex, whether or not an account has it.
+                .col(string_len("email_hash", 64).primary_key())
+                .col(integer("failures"))
+                .col(time("last_at"))
+                .col(time_null("locked_until"))
+                .to_owned(),
+        )
+        .await?;
+        m.create_index(Index::create().name("login_failures_last").table("login_failures").col("last_at").to_owned())
+            .await?;
+        m.create_table(
+            Table::create()
                 .table("password_resets")
                 .col(string_len("hash", 64).primary_key())
                 .col(uuid("user_id"))
@@ -195,6 +206,7 @@ impl MigrationTrait for Migration {
             "audit_log",
             "invites",
             "password_resets",
+            "login_failures",
             "tokens",
             "sign_ins",
             "storage_quotas",
