@@ -1,6 +1,10 @@
 //! HTTP: one module per area, one handler per action. Handlers translate; decisions live in `auth`, `session` and
 //! `workspace`. Every area exports `router()`, whose handlers carry `#[utoipa::path]`.
 
+pub mod auth;
+pub mod extract;
+pub mod users;
+
 use axum::Router;
 use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
@@ -9,7 +13,7 @@ use crate::state::App;
 
 /// The REST API under `/api/v1`, with its OpenAPI description.
 fn v1() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().nest("/auth", auth::router()).nest("/users", users::router())
 }
 
 /// All routes of the TCP port.

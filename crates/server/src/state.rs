@@ -7,6 +7,7 @@ use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::driver::Driver;
@@ -18,6 +19,7 @@ pub struct App {
     pub settings: Arc<Settings>,
     pub db: DatabaseConnection,
     pub clock: Clock,
+    pub auth: Auth,
     pub driver: Arc<Driver>,
     pub workspaces: Workspaces,
     pub background: Background,
@@ -35,7 +37,8 @@ impl App {
         let settings = Arc::new(settings);
         let driver = Arc::new(Driver::new(&settings)?);
         let workspaces = Workspaces::new(settings.clone(), db.clone(), clock.clone(), driver.clone());
-        Ok(Self { settings, db, clock, driver, workspaces, background: Background::default() })
+        let auth = Auth::new(&settings, &clock);
+        Ok(Self { settings, db, clock, auth, driver, workspaces, background: Background::default() })
     }
 
     /// Starts the jobs that run beside requests. They end when `background` is cancelled.

@@ -99,8 +99,6 @@ impl TestApp {
             created_at: Set(now),
             updated_at: Set(now),
             is_active: Set(true),
-            failed_logins: Set(0),
-            locked_until: Set(None),
             last_sign_in_at: Set(Some(now)),
             uid_offset: Set(None),
         }

@@ -2,8 +2,8 @@
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, SqlErr,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -138,15 +138,8 @@ pub async fn add(
     let email: Email = email.parse()?;
     password::check(&password, &email)?;
     let password_hash = passwords.hash(password).await?;
-    let account = NewAccount {
-        id: UserId::new(),
-        email,
-        password_hash,
-        first_name: None,
-        last_name: None,
-        role,
-        quota_gb,
-    };
+    let account =
+        NewAccount { id: UserId::new(), email, password_hash, first_name: None, last_name: None, role, quota_gb };
     let tx = begin_accounts(db).await?;
     let user = insert(&tx, account, now).await?;
     audit::record(&tx, now, Kind::Added, &user, &Client::local(), Some(format!("role {}", role.as_str()))).await?;
@@ -200,8 +193,7 @@ pub async fn change(
     now: OffsetDateTime,
 ) -> Result<Changed, AccountError> {
     let tx = begin_accounts(db).await?;
-    let mut model =
-        user::Entity::find_by_id(user.0).lock_exclusive().one(&tx).await?.ok_or(AccountError::Unknown)?;
+    let mut model = user::Entity::find_by_id(user.0).lock_exclusive().one(&tx).await?.ok_or(AccountError::Unknown)?;
     let was_active = model.is_active;
     if let Some(role) = change.role.filter(|role| *role != Role::from_sql(&model.role)) {
         role.as_str().clone_into(&mut model.role);
@@ -279,8 +271,7 @@ pub async fn change_profile(
     now: OffsetDateTime,
 ) -> Result<user::Model, AccountError> {
     let tx = begin_write(db).await?;
-    let mut model =
-        user::Entity::find_by_id(user.0).lock_exclusive().one(&tx).await?.ok_or(AccountError::Unknown)?;
+    let mut model = user::Entity::find_by_id(user.0).lock_exclusive().one(&tx).await?.ok_or(AccountError::Unknown)?;
     if let Some(name) = change.first_name {
         model.first_name = name;
     }

@@ -75,8 +75,20 @@ mod tests {
     fn what_is_no_address_is_refused() {
         let long = format!("{}@example.org", "a".repeat(60).as_str().to_owned() + &".b".repeat(120));
         for text in [
-            "", "@", "ann", "ann@", "@example.org", "a b@example.org", "a@b@c", "\"a b\"@example.org", "a@exa mple.org",
-            "ann@example.org\r\nBcc: all@example.org", "änn@example.org", "a\0@example.org", "a..b@example.org", &long,
+            "",
+            "@",
+            "ann",
+            "ann@",
+            "@example.org",
+            "a b@example.org",
+            "a@b@c",
+            "\"a b\"@example.org",
+            "a@exa mple.org",
+            "ann@example.org\r\nBcc: all@example.org",
+            "änn@example.org",
+            "a\0@example.org",
+            "a..b@example.org",
+            &long,
         ] {
             assert_eq!(text.parse::<Email>(), Err(EmailError), "{text:?}");
         }

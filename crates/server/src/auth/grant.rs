@@ -4,7 +4,7 @@
 //! `REUSE_GRACE` the same address and program may present it again and gets a further pair, because two tabs that wake
 //! up together, or a browser whose answer was lost, do exactly that.
 
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
     QueryFilter, QueryOrder, QuerySelect,

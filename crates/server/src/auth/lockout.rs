@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn pauses_double_from_the_fifth_failure_to_an_hour() {
         let pauses: Vec<_> = (4..14).map(|failures| pause(failures).map(Duration::whole_seconds)).collect();
-        let expected = [None, Some(30), Some(60), Some(120), Some(240), Some(480), Some(960), Some(1920), Some(3600), Some(3600)];
+        let expected =
+            [None, Some(30), Some(60), Some(120), Some(240), Some(480), Some(960), Some(1920), Some(3600), Some(3600)];
         assert_eq!(pauses, expected);
         assert_eq!(pause(u32::MAX), Some(LONGEST_PAUSE));
     }

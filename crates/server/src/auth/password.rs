@@ -15,14 +15,65 @@ const MAX_WAITING: usize = 64;
 
 /// The most used passwords that the other rules let through, lower case.
 const COMMON: &[&str] = &[
-    "0123456789", "0987654321", "1234554321", "1234567890", "12345678900", "12345678910", "123456789a", "123456789q",
-    "1234567891", "123123123123", "147258369", "1q2w3e4r5t", "1q2w3e4r5t6y", "1qaz2wsx3edc", "1qazxsw23edc",
-    "3rjs1la7qe", "abcd123456", "abcdefghij", "administrator", "asdfghjkl;", "asdfghjkl1", "asdfghjklz", "baseball123",
-    "changeme123", "charlie123", "football123", "gimp123456", "iloveyou12", "iloveyou123", "letmein123", "liverpool1",
-    "manchester", "password00", "password01", "password10", "password11", "password12", "password123", "password1234",
-    "password12345", "password123!", "passwordpassword", "princess123", "q1w2e3r4t5", "q1w2e3r4t5y6", "qazwsxedcrfv",
-    "qwerty1234", "qwerty12345", "qwerty123456", "qwertyuiop", "qwertyuiop1", "qwertyuiop123", "superman123",
-    "sunshine123", "welcome123", "welcome1234", "zaq12wsxcde3", "zxcvbnm123", "zxcvbnm1234",
+    "0123456789",
+    "0987654321",
+    "1234554321",
+    "1234567890",
+    "12345678900",
+    "12345678910",
+    "123456789a",
+    "123456789q",
+    "1234567891",
+    "123123123123",
+    "147258369",
+    "1q2w3e4r5t",
+    "1q2w3e4r5t6y",
+    "1qaz2wsx3edc",
+    "1qazxsw23edc",
+    "3rjs1la7qe",
+    "abcd123456",
+    "abcdefghij",
+    "administrator",
+    "asdfghjkl;",
+    "asdfghjkl1",
+    "asdfghjklz",
+    "baseball123",
+    "changeme123",
+    "charlie123",
+    "football123",
+    "gimp123456",
+    "iloveyou12",
+    "iloveyou123",
+    "letmein123",
+    "liverpool1",
+    "manchester",
+    "password00",
+    "password01",
+    "password10",
+    "password11",
+    "password12",
+    "password123",
+    "password1234",
+    "password12345",
+    "password123!",
+    "passwordpassword",
+    "princess123",
+    "q1w2e3r4t5",
+    "q1w2e3r4t5y6",
+    "qazwsxedcrfv",
+    "qwerty1234",
+    "qwerty12345",
+    "qwerty123456",
+    "qwertyuiop",
+    "qwertyuiop1",
+    "qwertyuiop123",
+    "superman123",
+    "sunshine123",
+    "welcome123",
+    "welcome1234",
+    "zaq12wsxcde3",
+    "zxcvbnm123",
+    "zxcvbnm1234",
 ];
 
 /// Why a password is not accepted, in words for its owner.
@@ -212,9 +263,9 @@ mod tests {
         let rounds = |stored: Option<&str>, password: &str| {
             WORK.set(0);
             assert_eq!(verify(password, stored, 6).expect("verifies"), Verified::Wrong);
-            let own = stored.filter(|_| check_length(password).is_ok()).map_or(0, |stored| {
-                1_u64 << stored.parse::<bcrypt::HashParts>().expect("a hash").get_cost()
-            });
+            let own = stored
+                .filter(|_| check_length(password).is_ok())
+                .map_or(0, |stored| 1_u64 << stored.parse::<bcrypt::HashParts>().expect("a hash").get_cost());
             own + WORK.with_borrow(|done| *done)
         };
         let current = bcrypt::hash("right password", 6).expect("hashes");

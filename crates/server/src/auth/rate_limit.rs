@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
@@ -60,7 +61,7 @@ const fn count(number: u32) -> NonZeroU32 {
     }
 }
 
-type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, WallClock>;
+type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, WallClock, NoOpMiddleware<Duration>>;
 
 /// One limit for each key.
 pub struct Limit<K: Key> {

@@ -1,0 +1,107 @@
+//! How refusals of `auth` read over HTTP.
+
+use axum::http::StatusCode;
+
+use crate::auth::accounts::AccountError;
+use crate::auth::grant::GrantError;
+use crate::auth::login::LoginError;
+use crate::auth::password::HashError;
+use crate::auth::rate_limit::Limited;
+use crate::auth::registration::RegisterError;
+use crate::error::Problem;
+
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        let wait = minutes(limited.seconds);
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rateLimited",
+            format!("Too many attempts. Wait {wait} and try again."),
+        )
+        .retry_after(limited.seconds)
+    }
+}
+
+impl From<HashError> for Problem {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "auth.busy",
+                "Many people are signing in at the moment. Try again in some seconds.",
+            )
+            .retry_after(5),
+            HashError::Unhashable(rule) => Self::invalid(&[("password", rule.to_string())]),
+            HashError::Bcrypt(_) | HashError::Thread => Self::internal(error),
+        }
+    }
+}
+
+impl From<GrantError> for Problem {
+    fn from(error: GrantError) -> Self {
+        let signed_out =
+            |detail: &str| Self::new(StatusCode::UNAUTHORIZED, "auth.signedOut", format!("{detail} Sign in again."));
+        match error {
+            GrantError::Invalid => signed_out("You are signed out."),
+            GrantError::Reused => signed_out(
+                "You were signed out for safety: this browser's sign-in was used twice, so somebody may have copied it.",
+            ),
+            GrantError::Random(_) | GrantError::Db(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        let text = error.to_string();
+        match error {
+            LoginError::Wrong => Self::new(StatusCode::UNAUTHORIZED, "auth.wrongCredentials", text),
+            LoginError::Locked(locked) => {
+                let wait = minutes(locked.seconds);
+                let detail = format!("{text} Wait {wait}, or choose a new password with \"Forgot password\".");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "auth.locked", detail).retry_after(locked.seconds)
+            }
+            LoginError::Deactivated => Self::new(StatusCode::FORBIDDEN, "auth.deactivated", text),
+            LoginError::Hash(error) => error.into(),
+            LoginError::Grant(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        let text = error.to_string();
+        match error {
+            AccountError::Email(_) => Self::invalid(&[("email", text)]),
+            AccountError::Password(_) => Self::invalid(&[("password", text)]),
+            AccountError::Name => Self::invalid(&[("name", text)]),
+            AccountError::EmailTaken => Self::new(StatusCode::CONFLICT, "auth.emailTaken", text),
+            AccountError::Unknown => Self::new(StatusCode::NOT_FOUND, "notFound", text),
+            AccountError::LastAdmin => Self::new(StatusCode::CONFLICT, "users.lastAdmin", text),
+            AccountError::Hash(error) => error.into(),
+            AccountError::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
+        let text = error.to_string();
+        match error {
+            RegisterError::Closed => Self::new(StatusCode::FORBIDDEN, "auth.registrationClosed", text),
+            RegisterError::InviteNeeded => Self::new(StatusCode::FORBIDDEN, "auth.inviteNeeded", text),
+            RegisterError::InviteInvalid => Self::new(StatusCode::FORBIDDEN, "auth.inviteInvalid", text),
+            RegisterError::Account(error) => error.into(),
+            RegisterError::Grant(error) => error.into(),
+        }
+    }
+}
+
+/// A time to wait as people say it.
+fn minutes(seconds: u64) -> String {
+    match seconds {
+        1 => "1 second".to_owned(),
+        2..=90 => format!("{seconds} seconds"),
+        _ => format!("{} minutes", seconds.div_ceil(60)),
+    }
+}
