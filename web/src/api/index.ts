@@ -1,0 +1,172 @@
+// The typed REST client: every call, its types from openapi.json, cookies refreshed once when they ran out.
+
+import createClient, { type Middleware } from 'openapi-fetch';
+
+import type { components, paths } from './schema';
+
+type Schemas = components['schemas'];
+export type AdminSession = Schemas['AdminSession'];
+export type AdminUser = Schemas['AdminUser'];
+export type AuditEntry = Schemas['AuditEntry'];
+export type AuthConfig = Schemas['AuthConfig'];
+export type EndReason = Schemas['EndReason'];
+export type Entry = Schemas['Entry'];
+export type Invite = Schemas['Invite'];
+export type Machine = Schemas['Machine'];
+export type Notice = Schemas['Notice'];
+export type Quota = Schemas['Quota'];
+export type Recovery = Schemas['Recovery'];
+export type Screen = Schemas['Screen'];
+export type Session = Schemas['Session'];
+export type SessionDetail = Schemas['SessionDetail'];
+export type SignIn = Schemas['SignIn'];
+export type StartStep = Schemas['StartStep'];
+export type TrashEntry = Schemas['TrashEntry'];
+export type Upload = Schemas['Upload'];
+export type User = Schemas['User'];
+
+/** What a call failed with: the server's problem details, or `code` "network" when there was no answer at all. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly requestId: string | null;
+  /** By field name. */
+  readonly fields: Readonly<Record<string, string>>;
+  /** Other members of the problem, such as `sessionId`. */
+  readonly extra: Readonly<Record<string, unknown>>;
+
+  constructor(status: number, problem: Partial<Schemas['Problem']> & Record<string, unknown>) {
+    super(problem.detail || problem.title || `The server answered ${status}.`);
+    this.name = 'ApiError';
+    this.status = status;
+    this.code = problem.code ?? `http.${status}`;
+    this.requestId = problem.requestId ?? null;
+    this.fields = Object.fromEntries((problem.errors ?? []).map(({ field, message }) => [field, message]));
+    this.extra = problem;
+  }
+
+  static network(): ApiError {
+    return new ApiError(0, {
+      code: 'network',
+      title: 'The server does not answer.',
+      detail: 'The server does not answer. Check your network connection, then try again.',
+    });
+  }
+
+  static async from(response: Response): Promise<ApiError> {
+    const type = response.headers.get('content-type') ?? '';
+    if (type.includes('json')) {
+      try {
+        return new ApiError(response.status, await response.json());
+      } catch {
+        // Cut off in the middle: the status is all there is.
+      }
+    }
+    return new ApiError(response.status, {});
+  }
+}
+
+let onDate: (date: string | null) => void = () => undefined;
+
+/** Called with the Date header of every answer. */
+export function whenServerTellsTime(handler: (date: string | null) => void): void {
+  onDate = handler;
+}
+
+let onSignedOut: () => void = () => undefined;
+
+/** Called when a call was refused although the cookies were refreshed: the person has to sign in again. */
+export function whenSignedOut(handler: () => void): void {
+  onSignedOut = handler;
+}
+
+const REFRESHED_AT = 'gimp-platform.refreshed-at';
+let refreshing: Promise<boolean> | null = null;
+
+/**
+ * New cookies, at most once at a time in all tabs of this browser: the server takes the second use of a refresh token
+ * for theft. True when the cookies are good afterwards.
+ */
+export function refreshSignIn(): Promise<boolean> {
+  const asked = Date.now();
+  refreshing ??= (async () => {
+    try {
+      return navigator.locks ? await navigator.locks.request('gimp-platform.refresh', () => refresh(asked)) : await refresh(asked);
+    } finally {
+      refreshing = null;
+    }
+  })();
+  return refreshing;
+}
+
+async function refresh(asked: number): Promise<boolean> {
+  // Another tab did it while this one waited for the lock.
+  if (Number(localStorage.getItem(REFRESHED_AT)) >= asked) return true;
+  const response = await fetch('/api/v1/auth/refresh', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+  });
+  if (response.ok) localStorage.setItem(REFRESHED_AT, String(Date.now()));
+  else if (response.status >= 500) throw await ApiError.from(response);
+  return response.ok;
+}
+
+/** Like `fetch` to our own API; refreshes the sign-in once on 401. Rejects with `ApiError` only when there is no answer. */
+export async function authorisedFetch(request: Request): Promise<Response> {
+  const again = request.clone();
+  const response = await send(request);
+  const path = new URL(request.url).pathname;
+  if (response.status !== 401 || path.startsWith('/api/v1/auth/')) return response;
+  let refreshed: boolean;
+  try {
+    refreshed = await refreshSignIn();
+  } catch (error) {
+    throw error instanceof ApiError ? error : ApiError.network();
+  }
+  const second = refreshed ? await send(again) : response;
+  if (second.status === 401) onSignedOut();
+  return second;
+}
+
+async function send(request: Request): Promise<Response> {
+  try {
+    return await fetch(request);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    throw ApiError.network();
+  }
+}
+
+const refuse: Middleware = {
+  async onResponse({ response }) {
+    onDate(response.headers.get('date'));
+    if (!response.ok) throw await ApiError.from(response);
+  },
+};
+
+const client = createClient<paths>({ baseUrl: location.origin, fetch: authorisedFetch });
+client.use(refuse);
+
+/**
+ * The calls of the REST API. A refusal rejects with `ApiError`, so `data` is there whenever the call documents a body.
+ */
+export const api = client;
+
+/** Unwraps a call's body. */
+export async function body<T>(call: Promise<{ data?: T }>): Promise<NonNullable<T>> {
+  const { data } = await call;
+  if (data === undefined || data === null) throw new ApiError(0, { code: 'empty', title: 'The server sent an empty answer.' });
+  return data;
+}
+
+/** Addresses that a browser opens by itself. */
+export const urls = {
+  file: (path: string) => `/api/v1/files/content?path=${encodeURIComponent(path)}`,
+  /** `modifiedAt` makes a changed file another address. */
+  thumbnail: (path: string, modifiedAt: string) =>
+    `/api/v1/files/thumbnail?path=${encodeURIComponent(path)}&v=${encodeURIComponent(modifiedAt)}`,
+  recovery: (id: string) => `/api/v1/workspace/recoveries/${encodeURIComponent(id)}/content`,
+  events: '/api/v1/events',
+  vnc: (sessionId: string) => `${location.origin.replace(/^http/, 'ws')}/session/${sessionId}/vnc`,
+};

@@ -1,0 +1,42 @@
+// States of a session in plain words.
+
+import type { EndReason, Session, StartStep } from '../../api';
+
+export const startSteps: readonly { step: StartStep; label: string }[] = [
+  { step: 'creatingWorkspace', label: 'Opening your workspace' },
+  { step: 'startingDisplay', label: 'Starting the display' },
+  { step: 'startingGimp', label: 'Starting GIMP' },
+  { step: 'ready', label: 'Ready' },
+];
+
+const ENDINGS: Record<EndReason, { title: string; text: string }> = {
+  user: { title: 'You ended the session', text: 'Your files are in your workspace.' },
+  expired: { title: 'The time was up', text: 'The session reached its time limit. Your files are in your workspace.' },
+  idle: { title: 'Ended because nobody was using it', text: 'There was no input for a long time. Your files are in your workspace.' },
+  crashed: { title: 'GIMP stopped working', text: 'It could not be brought back. Everything you had saved is in your workspace.' },
+  evicted: { title: 'Ended to free resources', text: 'The server needed the room. Your files are in your workspace.' },
+  admin: { title: 'Ended by an administrator', text: 'Your files are in your workspace.' },
+};
+
+export function ending(session: Session): { title: string; text: string } {
+  if (session.endReason) return ENDINGS[session.endReason];
+  return session.status === 'error'
+    ? { title: 'GIMP could not be started', text: session.endDetail ?? 'Try again; if it keeps failing, tell your administrator.' }
+    : { title: 'The session has ended', text: 'Your files are in your workspace.' };
+}
+
+/** For lists. */
+export const endingInShort = (session: Session): string => ending(session).title;
+
+export function statusInShort(session: Session): { text: string; kind: 'ok' | 'accent' | 'warn' | 'danger' | 'plain' } {
+  switch (session.status) {
+    case 'starting':
+      return { text: 'Starting', kind: 'accent' };
+    case 'running':
+      return session.stage ? { text: 'Ending', kind: 'warn' } : { text: 'Running', kind: 'ok' };
+    case 'stopped':
+      return { text: 'Ended', kind: 'plain' };
+    case 'error':
+      return { text: 'Failed', kind: 'danger' };
+  }
+}

@@ -1,0 +1,132 @@
+// Text clipboard both ways, without ever replacing an image copied in GIMP by stale text of this computer.
+
+export interface ClipboardOptions {
+  /** Where the session is shown. */
+  element: HTMLElement;
+  /** Offers text to the session. */
+  send(text: string): void;
+  /** Types Ctrl+V's V: the browser kept the key for itself to make the paste event. Ctrl is held. */
+  typePaste(): void;
+  /** Text copied in the session. `written`: it is in this computer's clipboard already. */
+  onRemoteText(text: string, written: boolean): void;
+}
+
+/** Longest text that is passed on, UTF-16 units. */
+export const LONGEST_TEXT = 1024 * 1024;
+
+/**
+ * Decides which of the two clipboards is newer. This computer's can only have changed while the window was not in
+ * focus; the session's changes with a copy in the session.
+ */
+export class ClipboardOrder {
+  #last: string | null = null;
+  #localMayBeNewer = true;
+
+  leftWindow(): void {
+    this.#localMayBeNewer = true;
+  }
+
+  copiedInSession(): void {
+    this.#localMayBeNewer = false;
+  }
+
+  remoteText(text: string): void {
+    this.#last = text;
+    this.#localMayBeNewer = false;
+  }
+
+  /** Whether this computer's text should be given to the session. */
+  takeLocal(text: string): boolean {
+    const send = this.#localMayBeNewer && text !== '' && text !== this.#last && text.length <= LONGEST_TEXT;
+    this.#localMayBeNewer = false;
+    if (send) this.#last = text;
+    return send;
+  }
+}
+
+export class Clipboard {
+  readonly #options: ClipboardOptions;
+  readonly #order = new ClipboardOrder();
+  readonly #abort = new AbortController();
+  #readable = false;
+  #enabled = false;
+
+  constructor(options: ClipboardOptions) {
+    this.#options = options;
+    const { element } = options;
+    const signal = this.#abort.signal;
+    window.addEventListener('blur', (event) => event.isTrusted && this.#order.leftWindow(), { signal });
+    window.addEventListener('focus', () => void this.#readLocal(), { signal });
+    // Before noVNC's listener on the canvas, which would swallow the event and with it the paste.
+    element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
+    document.addEventListener('paste', (event) => this.#paste(event), { signal });
+    void this.#watchPermission();
+  }
+
+  /** Text only travels while a session is connected. */
+  set enabled(enabled: boolean) {
+    this.#enabled = enabled;
+    if (enabled) void this.#readLocal();
+  }
+
+  async remoteText(text: string): Promise<void> {
+    if (text.length > LONGEST_TEXT) return;
+    this.#order.remoteText(text);
+    let written = false;
+    try {
+      if (document.hasFocus() && navigator.clipboard) {
+        await navigator.clipboard.writeText(text);
+        written = true;
+      }
+    } catch {
+      // Not permitted: the page offers the text with a button.
+    }
+    this.#options.onRemoteText(text, written);
+  }
+
+  stop(): void {
+    this.#abort.abort();
+  }
+
+  // Reading without a permission already given would open a prompt on every focus.
+  async #watchPermission(): Promise<void> {
+    try {
+      const status = await navigator.permissions.query({ name: 'clipboard-read' as PermissionName });
+      const update = () => {
+        this.#readable = status.state === 'granted';
+        if (this.#readable) void this.#readLocal();
+      };
+      status.addEventListener('change', update, { signal: this.#abort.signal });
+      update();
+    } catch {
+      this.#readable = false;
+    }
+  }
+
+  async #readLocal(): Promise<void> {
+    if (!this.#enabled || !this.#readable || !document.hasFocus()) return;
+    try {
+      const text = await navigator.clipboard.readText();
+      if (this.#order.takeLocal(text)) this.#options.send(text);
+    } catch {
+      // Focus was lost meanwhile, or the clipboard holds no text.
+    }
+  }
+
+  #keydown(event: KeyboardEvent): void {
+    if (!this.#enabled || !(event.ctrlKey || event.metaKey) || event.altKey) return;
+    const key = event.key.toLowerCase();
+    if (key === 'c' || key === 'x') this.#order.copiedInSession();
+    if (key === 'v' && !this.#readable && !event.repeat) event.stopPropagation();
+  }
+
+  #paste(event: ClipboardEvent): void {
+    if (!this.#enabled || this.#readable || !(event.target instanceof Node)) return;
+    if (!this.#options.element.contains(event.target) && event.target !== document.body) return;
+    if (event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement) return;
+    event.preventDefault();
+    const text = event.clipboardData?.getData('text/plain') ?? '';
+    if (this.#order.takeLocal(text)) this.#options.send(text);
+    this.#options.typePaste();
+  }
+}

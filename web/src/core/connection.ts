@@ -1,0 +1,175 @@
+// Keeps one session's picture connected: makes a transport, and another after a loss, until the session has ended or
+// the page leaves. `#setState` is the only writer of the state.
+//
+//   idle -> connecting -> connected -> reconnecting -> connected ...
+//              |              |             |
+//              +--------------+-------------+--> ended (for good)
+
+import { backoff, type BackoffLimits } from './backoff';
+import type { PictureSize, Transport, TransportEvents, TransportListener } from './transport';
+
+export type EndCause =
+  /** `close` was called. */
+  | 'closed'
+  | 'sessionEnded'
+  | 'signedOut';
+
+export type ConnectionState =
+  | { kind: 'idle' }
+  | { kind: 'connecting' }
+  | { kind: 'connected' }
+  /** `retryAt` (milliseconds since the epoch) is null while an attempt is under way. */
+  | { kind: 'reconnecting'; failures: number; retryAt: number | null }
+  | { kind: 'ended'; cause: EndCause };
+
+/** What the server says of the session after a loss. */
+export type Probe = 'running' | 'ended' | 'signedOut' | 'unreachable';
+
+export interface ConnectionOptions {
+  makeTransport(): Transport;
+  /** Asked before every attempt after the first. Must not reject. */
+  probe(): Promise<Probe>;
+  onState(state: ConnectionState): void;
+  onSize(size: PictureSize): void;
+  onClipboard(text: string): void;
+  /** The transport on the screen is gone or about to go; its picture can still be copied. */
+  onLost(transport: Transport): void;
+  limits?: BackoffLimits;
+}
+
+/** A transport that has not opened by then is given up, milliseconds. */
+const OPEN_TIMEOUT = 15_000;
+const LIMITS: BackoffLimits = { first: 400, longest: 8_000 };
+
+export class Connection {
+  #state: ConnectionState = { kind: 'idle' };
+  #transport: Transport | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Rises with every attempt and at the end, so that answers to earlier questions are known to be stale. */
+  #attempt = 0;
+  readonly #options: ConnectionOptions;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  /** The transport that is open or being opened. */
+  get transport(): Transport | null {
+    return this.#transport;
+  }
+
+  start(): void {
+    if (this.#state.kind !== 'idle') return;
+    this.#setState({ kind: 'connecting' });
+  }
+
+  /** Tries at once instead of waiting for the next attempt. */
+  retryNow(): void {
+    if (this.#state.kind !== 'reconnecting' || this.#state.retryAt === null) return;
+    this.#setState({ ...this.#state, retryAt: null });
+  }
+
+  /** Ends for good: the page leaves, or knows that the session has ended. */
+  close(cause: EndCause): void {
+    if (this.#state.kind === 'connected' && this.#transport) this.#options.onLost(this.#transport);
+    this.#setState({ kind: 'ended', cause });
+  }
+
+  #setState(state: ConnectionState): void {
+    if (this.#state.kind === 'ended') return;
+    clearTimeout(this.#timer);
+    this.#state = state;
+
+    switch (state.kind) {
+      case 'idle':
+      case 'connected':
+        break;
+      case 'connecting':
+        this.#open();
+        break;
+      case 'reconnecting':
+        this.#drop();
+        if (state.retryAt === null) {
+          void this.#probeThenOpen(state.failures);
+        } else {
+          this.#timer = setTimeout(() => this.retryNow(), Math.max(0, state.retryAt - Date.now()));
+        }
+        break;
+      case 'ended':
+        this.#drop();
+        break;
+    }
+    this.#options.onState(state);
+  }
+
+  #drop(): void {
+    this.#attempt++;
+    const transport = this.#transport;
+    this.#transport = null;
+    transport?.disconnect();
+  }
+
+  async #probeThenOpen(failures: number): Promise<void> {
+    const attempt = this.#attempt;
+    const probe = await this.#options.probe();
+    if (attempt !== this.#attempt) return;
+    switch (probe) {
+      case 'running':
+        this.#open();
+        break;
+      case 'ended':
+        this.#setState({ kind: 'ended', cause: 'sessionEnded' });
+        break;
+      case 'signedOut':
+        this.#setState({ kind: 'ended', cause: 'signedOut' });
+        break;
+      case 'unreachable':
+        this.#fail(failures + 1);
+        break;
+    }
+  }
+
+  #open(): void {
+    const attempt = ++this.#attempt;
+    const transport = this.#options.makeTransport();
+    this.#transport = transport;
+    this.#timer = setTimeout(() => {
+      if (attempt === this.#attempt) this.#lost(transport);
+    }, OPEN_TIMEOUT);
+    const listener: TransportListener = (event, data) => {
+      if (attempt === this.#attempt) this.#handle(transport, event, data);
+    };
+    transport.connect(listener);
+  }
+
+  #handle<K extends keyof TransportEvents>(transport: Transport, event: K, data: TransportEvents[K]): void {
+    switch (event) {
+      case 'open':
+        this.#setState({ kind: 'connected' });
+        break;
+      case 'closed':
+        this.#lost(transport);
+        break;
+      case 'size':
+        this.#options.onSize(data as TransportEvents['size']);
+        break;
+      case 'clipboard':
+        this.#options.onClipboard((data as TransportEvents['clipboard']).text);
+        break;
+    }
+  }
+
+  #lost(transport: Transport): void {
+    if (this.#state.kind === 'connected') this.#options.onLost(transport);
+    this.#fail(this.#state.kind === 'reconnecting' ? this.#state.failures + 1 : 1);
+  }
+
+  #fail(failures: number): void {
+    const wait = backoff(failures, this.#options.limits ?? LIMITS);
+    this.#setState({ kind: 'reconnecting', failures, retryAt: Date.now() + wait });
+  }
+}

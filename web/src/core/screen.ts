@@ -1,0 +1,157 @@
+// The session's screen follows the browser's window: which size to ask for, and where to draw what came of it so that
+// one pixel of the session is one pixel of the display.
+
+import type { PictureSize } from './transport';
+
+/** The session's screen: device pixels and `devicePixelRatio`. The server's limits are the agent's. */
+export interface ScreenSize extends PictureSize {
+  scale: number;
+}
+
+/** The room there is in the page. */
+export interface Viewport {
+  /** CSS pixels, may be fractional. */
+  width: number;
+  height: number;
+  /** `devicePixelRatio` */
+  ratio: number;
+}
+
+/** CSS pixels relative to the viewport. `exact`: one to one in device pixels. */
+export interface Placement {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+  exact: boolean;
+}
+
+const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
+
+/** Device pixels that an X server may round a size away by and still be drawn one to one. */
+const ROUNDING = 16;
+/** Whole device pixels survive the binary fractions of a ratio such as 1.1. */
+const EPSILON = 1e-3;
+
+/** The screen to ask for, within the limits of the REST API. */
+export function screenFor(viewport: Viewport): ScreenSize {
+  return {
+    width: clamp(Math.floor(viewport.width * viewport.ratio + EPSILON), 320, 7680),
+    height: clamp(Math.floor(viewport.height * viewport.ratio + EPSILON), 240, 4320),
+    scale: clamp(Math.round(viewport.ratio * 1000) / 1000, 0.5, 4),
+  };
+}
+
+/** One to one where the picture is what was asked for; else as large as fits. Centred on whole device pixels. */
+export function place(picture: PictureSize, viewport: Viewport): Placement {
+  const roomX = Math.floor(viewport.width * viewport.ratio + EPSILON);
+  const roomY = Math.floor(viewport.height * viewport.ratio + EPSILON);
+  const spareX = roomX - picture.width;
+  const spareY = roomY - picture.height;
+  const exact = spareX >= 0 && spareX < ROUNDING && spareY >= 0 && spareY < ROUNDING;
+  const factor = exact ? 1 : Math.min(roomX / picture.width, roomY / picture.height);
+  const width = exact ? picture.width : Math.round(picture.width * factor);
+  const height = exact ? picture.height : Math.round(picture.height * factor);
+  return {
+    left: Math.floor((roomX - width) / 2) / viewport.ratio,
+    top: Math.floor((roomY - height) / 2) / viewport.ratio,
+    width: width / viewport.ratio,
+    height: height / viewport.ratio,
+    exact,
+  };
+}
+
+export interface ScreenFollowerOptions {
+  element: HTMLElement;
+  /** Asks the session for a screen. A rejection is taken as "not now": the next change asks again. */
+  request(screen: ScreenSize): Promise<unknown>;
+  /** At every change of the room, at once. */
+  onViewport(viewport: Viewport): void;
+}
+
+/** Milliseconds of rest before a new size is asked for. */
+const DEBOUNCE = 150;
+
+/** Watches the element's size and the device pixel ratio. At most one request is under way; the newest size wins. */
+export class ScreenFollower {
+  readonly #options: ScreenFollowerOptions;
+  readonly #observer: ResizeObserver;
+  readonly #abort = new AbortController();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #ratioQuery: AbortController | null = null;
+  #asked: ScreenSize | null = null;
+  #busy = false;
+  #enabled = false;
+
+  constructor(options: ScreenFollowerOptions) {
+    this.#options = options;
+    const changed = () => this.#changed();
+    this.#observer = new ResizeObserver(changed);
+    this.#observer.observe(options.element);
+    const signal = this.#abort.signal;
+    window.addEventListener('resize', changed, { signal });
+    screen.orientation?.addEventListener('change', changed, { signal });
+    document.addEventListener('fullscreenchange', changed, { signal });
+    this.#watchRatio();
+  }
+
+  get viewport(): Viewport {
+    const box = this.#options.element.getBoundingClientRect();
+    return { width: box.width, height: box.height, ratio: window.devicePixelRatio || 1 };
+  }
+
+  /** Sizes are only asked for while there is a session to ask. Enabling asks at once. */
+  set enabled(enabled: boolean) {
+    this.#enabled = enabled;
+    if (!enabled) clearTimeout(this.#timer);
+    this.#asked = null;
+    if (enabled) void this.#ask();
+  }
+
+  stop(): void {
+    this.#observer.disconnect();
+    this.#abort.abort();
+    this.#ratioQuery?.abort();
+    clearTimeout(this.#timer);
+    this.#enabled = false;
+  }
+
+  // A media query that stops matching is the only event there is for a change of the ratio.
+  #watchRatio(): void {
+    this.#ratioQuery?.abort();
+    this.#ratioQuery = new AbortController();
+    window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`).addEventListener(
+      'change',
+      () => {
+        this.#watchRatio();
+        this.#changed();
+      },
+      { signal: this.#ratioQuery.signal },
+    );
+  }
+
+  #changed(): void {
+    this.#options.onViewport(this.viewport);
+    if (!this.#enabled) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#ask(), DEBOUNCE);
+  }
+
+  async #ask(): Promise<void> {
+    if (this.#busy || !this.#enabled) return;
+    const wanted = screenFor(this.viewport);
+    const asked = this.#asked;
+    if (asked && asked.width === wanted.width && asked.height === wanted.height && asked.scale === wanted.scale) return;
+    this.#busy = true;
+    this.#asked = wanted;
+    try {
+      await this.#options.request(wanted);
+    } catch {
+      this.#asked = null;
+      return;
+    } finally {
+      this.#busy = false;
+    }
+    void this.#ask();
+  }
+}

@@ -1,0 +1,167 @@
+// One session on the screen: the picture, kept connected and as large as its window, with keyboard and clipboard.
+// Knows nothing of the page around it.
+
+import { Clipboard } from './clipboard';
+import { Connection, type ConnectionState, type EndCause, type Probe } from './connection';
+import { type Chord, keysymOf, pressChord } from './keys';
+import { place, ScreenFollower, type ScreenSize, type Viewport } from './screen';
+import type { PictureSize, TransportFactory } from './transport';
+
+export interface SessionViewOptions {
+  /** Filled by the session; must be positioned and be empty. */
+  element: HTMLElement;
+  makeTransport: TransportFactory;
+  probe(): Promise<Probe>;
+  requestScreen(screen: ScreenSize): Promise<unknown>;
+  onState(state: ConnectionState): void;
+  /** `exact`: one pixel of the session is one pixel of the display. */
+  onPicture(picture: PictureSize, exact: boolean): void;
+  onRemoteText(text: string, written: boolean): void;
+  /** Ctrl+Alt+Shift+M: the way out of the picture for those who use no mouse. */
+  onLeavePicture(): void;
+}
+
+export class SessionView {
+  readonly #options: SessionViewOptions;
+  readonly #connection: Connection;
+  readonly #follower: ScreenFollower;
+  readonly #clipboard: Clipboard;
+  readonly #abort = new AbortController();
+  /** Exactly where the picture is; holds the last picture below the live one. */
+  readonly #stage: HTMLElement;
+  readonly #last: HTMLCanvasElement;
+  #picture: PictureSize | null = null;
+  #viewport: Viewport;
+
+  constructor(options: SessionViewOptions) {
+    this.#options = options;
+    const { element } = options;
+
+    this.#stage = document.createElement('div');
+    this.#last = document.createElement('canvas');
+    const live = document.createElement('div');
+    this.#stage.style.position = 'absolute';
+    this.#stage.style.inset = '0';
+    for (const layer of [this.#last, live]) {
+      Object.assign(layer.style, { position: 'absolute', left: '0', top: '0', width: '100%', height: '100%' });
+    }
+    this.#last.setAttribute('aria-hidden', 'true');
+    this.#stage.append(this.#last, live);
+    element.append(this.#stage);
+
+    this.#connection = new Connection({
+      makeTransport: () => options.makeTransport(live),
+      probe: options.probe,
+      onState: (state) => this.#stateChanged(state),
+      onSize: (size) => {
+        this.#picture = size;
+        this.#place();
+      },
+      onClipboard: (text) => void this.#clipboard.remoteText(text),
+      onLost: (transport) => transport.copyPicture(this.#last),
+    });
+    this.#clipboard = new Clipboard({
+      element,
+      send: (text) => this.#connection.transport?.sendClipboard(text),
+      typePaste: () => this.sendKey(keysymOf('v'), 'KeyV'),
+      onRemoteText: options.onRemoteText,
+    });
+    this.#follower = new ScreenFollower({
+      element,
+      request: options.requestScreen,
+      onViewport: (viewport) => {
+        this.#viewport = viewport;
+        this.#place();
+      },
+    });
+    this.#viewport = this.#follower.viewport;
+
+    const signal = this.#abort.signal;
+    window.addEventListener('online', () => this.#connection.retryNow(), { signal });
+    element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
+  }
+
+  get state(): ConnectionState {
+    return this.#connection.state;
+  }
+
+  start(): void {
+    this.#connection.start();
+  }
+
+  retryNow(): void {
+    this.#connection.retryNow();
+  }
+
+  /** The session is known to be over or the user signed out; the last picture stays. */
+  end(cause: EndCause): void {
+    this.#connection.close(cause);
+  }
+
+  /** Takes everything down. */
+  destroy(): void {
+    this.#connection.close('closed');
+    this.#abort.abort();
+    this.#clipboard.stop();
+    this.#follower.stop();
+    this.#stage.remove();
+  }
+
+  focus(): void {
+    this.#connection.transport?.focus();
+  }
+
+  sendKey(keysym: number, code: string, down?: boolean): void {
+    this.#connection.transport?.sendKey(keysym, code, down);
+  }
+
+  sendChord(chord: Chord): void {
+    this.#connection.transport?.releaseKeys();
+    pressChord(chord, (key, down) => this.sendKey(key.keysym, key.code, down));
+  }
+
+  sendText(text: string): void {
+    this.#connection.transport?.sendClipboard(text);
+  }
+
+  /** Bytes received by the present transport. */
+  get received(): number {
+    return this.#connection.transport?.stats().received ?? 0;
+  }
+
+  #stateChanged(state: ConnectionState): void {
+    const connected = state.kind === 'connected';
+    this.#clipboard.enabled = connected;
+    this.#follower.enabled = connected;
+    if (connected) {
+      // The live picture covers it now; a picture is 8 MB and more.
+      this.#last.width = this.#last.height = 0;
+      const active = document.activeElement;
+      if (!active || active === document.body) this.focus();
+    }
+    this.#options.onState(state);
+  }
+
+  #place(): void {
+    const picture = this.#picture;
+    if (!picture || this.#viewport.width === 0 || this.#viewport.height === 0) return;
+    const at = place(picture, this.#viewport);
+    Object.assign(this.#stage.style, {
+      inset: 'auto',
+      left: `${at.left}px`,
+      top: `${at.top}px`,
+      width: `${at.width}px`,
+      height: `${at.height}px`,
+    });
+    this.#options.onPicture(picture, at.exact);
+  }
+
+  #keydown(event: KeyboardEvent): void {
+    if (event.ctrlKey && event.altKey && event.shiftKey && event.code === 'KeyM') {
+      event.preventDefault();
+      event.stopPropagation();
+      this.#connection.transport?.releaseKeys();
+      this.#options.onLeavePicture();
+    }
+  }
+}

@@ -1,0 +1,133 @@
+// VNC (RFB) over a WebSocket, drawn by noVNC.
+
+import RFB from '@novnc/novnc';
+
+import type { Transport, TransportListener, TransportStats } from './transport';
+
+// JPEG at quality 100 without chroma subsampling; TigerVNC sends exact pixels once an area is at rest.
+const QUALITY = 9;
+const COMPRESSION = 2;
+/** Milliseconds between looks for the first picture. */
+const PAINT_POLL = 30;
+
+export class VncTransport implements Transport {
+  readonly #element: HTMLElement;
+  readonly #url: string;
+  #rfb: RFB | null = null;
+  #socket: WebSocket | null = null;
+  #canvas: HTMLCanvasElement | null = null;
+  #observer: MutationObserver | null = null;
+  #paintTimer: ReturnType<typeof setTimeout> | undefined;
+  #asked = false;
+  #closed = false;
+  #closeDetail = '';
+  #received = 0;
+
+  /** `url`: the WebSocket of the session, `ws:` or `wss:`. The picture fills `element`, keeping its proportions. */
+  constructor(element: HTMLElement, url: string) {
+    this.#element = element;
+    this.#url = url;
+  }
+
+  connect(listener: TransportListener): void {
+    const socket = new WebSocket(this.#url, ['binary']);
+    socket.binaryType = 'arraybuffer';
+    this.#socket = socket;
+    socket.addEventListener('message', (event: MessageEvent<ArrayBuffer>) => {
+      this.#received += event.data.byteLength;
+    });
+    socket.addEventListener('close', (event) => {
+      this.#closeDetail = event.reason || `code ${event.code}`;
+    });
+
+    const rfb = new RFB(this.#element, socket, { shared: true });
+    this.#rfb = rfb;
+    rfb.qualityLevel = QUALITY;
+    rfb.compressionLevel = COMPRESSION;
+    rfb.scaleViewport = true;
+    // The screen is asked for over REST: the agent has to create the mode first.
+    rfb.resizeSession = false;
+    // What was there before the first picture shines through until it is drawn.
+    rfb.background = 'transparent';
+
+    rfb.addEventListener('connect', () => this.#awaitPaint(listener));
+    rfb.addEventListener('clipboard', (event) => listener('clipboard', { text: event.detail.text }));
+    rfb.addEventListener('disconnect', () => {
+      this.#closed = true;
+      clearTimeout(this.#paintTimer);
+      this.#observer?.disconnect();
+      listener('closed', { cause: this.#asked ? 'asked' : 'lost', detail: this.#closeDetail });
+    });
+
+    const canvas = this.#element.querySelector('canvas');
+    this.#canvas = canvas;
+    if (!canvas) return;
+    canvas.tabIndex = 0;
+    canvas.setAttribute('role', 'application');
+    canvas.setAttribute('aria-label', 'GIMP');
+    canvas.addEventListener('blur', () => this.releaseKeys());
+    // noVNC tells of a new size only by resizing its canvas.
+    this.#observer = new MutationObserver(() => {
+      if (canvas.width > 0 && canvas.height > 0) listener('size', { width: canvas.width, height: canvas.height });
+    });
+    this.#observer.observe(canvas, { attributes: true, attributeFilter: ['width', 'height'] });
+  }
+
+  disconnect(): void {
+    if (this.#asked) return;
+    this.#asked = true;
+    clearTimeout(this.#paintTimer);
+    if (!this.#closed) this.#rfb?.disconnect();
+    this.#socket?.close();
+  }
+
+  sendKey(keysym: number, code: string, down?: boolean): void {
+    this.#rfb?.sendKey(keysym, code, down);
+  }
+
+  // noVNC lets go of its keys when the window loses the focus, and offers no call for it.
+  releaseKeys(): void {
+    window.dispatchEvent(new FocusEvent('blur'));
+  }
+
+  sendClipboard(text: string): void {
+    this.#rfb?.clipboardPasteFrom(text);
+  }
+
+  focus(): void {
+    this.#canvas?.focus({ preventScroll: true });
+  }
+
+  copyPicture(into: HTMLCanvasElement): boolean {
+    const canvas = this.#canvas;
+    if (!canvas || canvas.width === 0 || canvas.height === 0) return false;
+    into.width = canvas.width;
+    into.height = canvas.height;
+    into.getContext('2d')?.drawImage(canvas, 0, 0);
+    return true;
+  }
+
+  stats(): TransportStats {
+    return { received: this.#received };
+  }
+
+  // The canvas is transparent until noVNC has drawn the first update.
+  #awaitPaint(listener: TransportListener): void {
+    const probe = document.createElement('canvas');
+    probe.width = probe.height = 1;
+    const context = probe.getContext('2d', { willReadFrequently: true });
+    const look = () => {
+      const canvas = this.#canvas;
+      if (canvas && context && canvas.width > 0) {
+        context.clearRect(0, 0, 1, 1);
+        context.drawImage(canvas, canvas.width >> 1, canvas.height >> 1, 1, 1, 0, 0, 1, 1);
+        if ((context.getImageData(0, 0, 1, 1).data[3] ?? 0) > 0) {
+          listener('open', undefined);
+          return;
+        }
+      }
+      this.#paintTimer = setTimeout(look, PAINT_POLL);
+    };
+    look();
+  }
+}

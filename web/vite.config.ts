@@ -1,0 +1,28 @@
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { defineConfig } from 'vitest/config';
+
+/** Where `npm run dev` and `npm run preview` find a running platform. */
+const platform = process.env.GIMP_PLATFORM_URL ?? 'http://127.0.0.1:8080';
+
+// The server only takes changes that come from its own origin.
+const headers = { origin: new URL(platform).origin };
+const proxy = {
+  '/api': { target: platform, changeOrigin: true, headers },
+  '^/session/[^/]+/vnc$': { target: platform, changeOrigin: true, ws: true, headers },
+};
+
+export default defineConfig({
+  plugins: [svelte()],
+  build: {
+    target: 'es2022',
+    // The content security policy has no room for inline scripts, and hashed files cache better than data URLs.
+    assetsInlineLimit: 0,
+    manifest: true,
+  },
+  server: { proxy },
+  preview: { proxy },
+  test: {
+    include: ['src/**/*.test.ts'],
+    environment: 'node',
+  },
+});
