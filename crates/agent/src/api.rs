@@ -1,0 +1,345 @@
+//! The agent's HTTP API, as laid down in `protocol::agent`.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request as HttpRequest, State};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, UPGRADE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use futures::StreamExt;
+use hyper_util::rt::TokioIo;
+use protocol::agent::{self, AgentPhase, EndRequest, OpenRequest, WritesRequest, paths};
+use protocol::session::ScreenSize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::oneshot;
+
+use crate::metrics;
+use crate::session::{Request, Shared};
+use crate::settings::Listen;
+
+/// Largest request body, bytes.
+const MAX_BODY: usize = 16 * 1024;
+/// Bytes that may wait on the way between viewer and display, each way.
+const VNC_BUFFER: usize = 64 * 1024;
+
+#[derive(Debug, Clone)]
+struct Api {
+    shared: Shared,
+    token_digest: [u8; 32],
+}
+
+/// Opens the socket. A Unix socket is for its owner only.
+pub async fn serve(listen: &Listen, shared: Shared, token: &str) -> anyhow::Result<()> {
+    let router = router(shared, token);
+    match listen {
+        Listen::Unix(path) => {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+                }
+                _ => {}
+            }
+            let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            axum::serve(listener, router).await?;
+        }
+        Listen::Tcp(address) => {
+            let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+            let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "cannot disable Nagle's algorithm");
+                }
+            });
+            axum::serve(listener, router).await?;
+        }
+    }
+    Ok(())
+}
+
+fn router(shared: Shared, token: &str) -> Router {
+    let api = Api { shared, token_digest: Sha256::digest(token).into() };
+    let private = Router::new()
+        .route(agent::STATUS_PATH, get(status))
+        .route(agent::EVENTS_PATH, get(events))
+        .route(agent::SCREEN_PATH, put(screen))
+        .route(agent::OPEN_PATH, post(open))
+        .route(agent::WRITES_PATH, put(writes))
+        .route(agent::END_PATH, post(end))
+        .route(agent::VNC_PATH, get(vnc))
+        .route_layer(middleware::from_fn_with_state(api.clone(), authenticate));
+    Router::new()
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(render_metrics))
+        .merge(private)
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "notFound", "There is nothing here.") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "methodNotAllowed", "This path takes other methods.")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api)
+}
+
+async fn authenticate(State(api): State<Api>, request: HttpRequest, next: Next) -> Response {
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    // Comparing digests takes the same time whatever the length of what was sent.
+    if bool::from(<[u8; 32]>::from(Sha256::digest(given)).ct_eq(&api.token_digest)) {
+        next.run(request).await
+    } else {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Send the agent's token as Bearer.").into_response()
+    }
+}
+
+async fn ready(State(api): State<Api>) -> Result<&'static str, Problem> {
+    if api.shared.status.borrow().phase == AgentPhase::Running {
+        Ok("ready\n")
+    } else {
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "session.notReady", "GIMP is not ready."))
+    }
+}
+
+async fn render_metrics(State(api): State<Api>) -> impl IntoResponse {
+    let status = api.shared.status_now().await;
+    let processes = api.shared.processes.borrow().clone();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render(&status, &processes))
+}
+
+async fn status(State(api): State<Api>) -> impl IntoResponse {
+    axum::Json(api.shared.status_now().await)
+}
+
+/// One line at once, then one for each change. A slow reader misses states in between, never the newest.
+async fn events(State(api): State<Api>) -> impl IntoResponse {
+    let changes = tokio_stream::wrappers::WatchStream::new(api.shared.status.clone());
+    let lines = changes.then(move |_| {
+        let shared = api.shared.clone();
+        async move {
+            let mut line = serde_json::to_vec(&shared.status_now().await)?;
+            line.push(b'\n');
+            Ok::<_, serde_json::Error>(Bytes::from(line))
+        }
+    });
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines))
+}
+
+async fn screen(
+    State(api): State<Api>,
+    JsonBody(size): JsonBody<ScreenSize>,
+) -> Result<axum::Json<ScreenSize>, Problem> {
+    let (answer, answered) = oneshot::channel();
+    api.ask(Request::Resize(size, answer)).await?;
+    match answered.await {
+        Ok(Ok(size)) => Ok(axum::Json(size)),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the screen could not be resized");
+            Err(Problem::new(StatusCode::BAD_GATEWAY, "display.failed", "The display could not be resized."))
+        }
+        Err(_) => Err(Problem::ending()),
+    }
+}
+
+async fn open(State(api): State<Api>, JsonBody(request): JsonBody<OpenRequest>) -> Result<StatusCode, Problem> {
+    if api.shared.status.borrow().phase != AgentPhase::Running {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "session.notReady",
+            "GIMP is not ready; try again in a moment.",
+        ));
+    }
+    let home = api.shared.folders.home.clone();
+    let file = tokio::task::spawn_blocking(move || file_in_workspace(&home, &request.path)).await;
+    let file = file.map_err(|_| Problem::ending())??;
+    let control = &api.shared.control;
+    let opened = if request.as_new { control.open_as_new(&file).await } else { control.open(&file).await };
+    opened.map(|()| StatusCode::NO_CONTENT).map_err(|error| {
+        tracing::warn!(%error, "a file could not be opened");
+        Problem::new(StatusCode::BAD_GATEWAY, "gimp.failed", "GIMP did not take the file; it may be busy.")
+    })
+}
+
+async fn writes(State(api): State<Api>, JsonBody(request): JsonBody<WritesRequest>) -> Result<StatusCode, Problem> {
+    let (done, answered) = oneshot::channel();
+    api.ask(Request::Writes { allowed: request.allowed, done }).await?;
+    match answered.await {
+        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the limit on writing could not be set");
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "writes.failed", "The limit could not be set."))
+        }
+        Err(_) => Err(Problem::ending()),
+    }
+}
+
+async fn end(State(api): State<Api>, JsonBody(request): JsonBody<EndRequest>) -> Result<StatusCode, Problem> {
+    match api.ask(Request::End(request.reason)).await {
+        // Already gone: that is what was asked for.
+        Ok(()) | Err(_) => Ok(StatusCode::ACCEPTED),
+    }
+}
+
+async fn vnc(State(api): State<Api>, request: HttpRequest) -> Result<Response, Problem> {
+    if !wants_upgrade(request.headers()) {
+        let detail = "Send Connection: Upgrade and Upgrade: rfb.";
+        let mut response = Problem::new(StatusCode::UPGRADE_REQUIRED, "vnc.upgradeRequired", detail).into_response();
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static(agent::VNC_UPGRADE));
+        return Ok(response);
+    }
+    let display = UnixStream::connect(api.shared.folders.run_file(paths::RFB_SOCKET)).await.map_err(|error| {
+        tracing::debug!(%error, "the display takes no viewers");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "display.notReady", "The display is not up.")
+    })?;
+    let upgraded = hyper::upgrade::on(request);
+    let requests = api.shared.requests.clone();
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(viewer) => {
+                let _ = requests.send(Request::ViewerJoined).await;
+                relay(TokioIo::new(viewer), display).await;
+                let _ = requests.send(Request::ViewerLeft).await;
+            }
+            Err(error) => tracing::debug!(%error, "a viewer left before it was connected"),
+        }
+    });
+    let headers = [(CONNECTION, "Upgrade"), (UPGRADE, agent::VNC_UPGRADE)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// Copies both ways. Each side is read only as fast as the other takes it.
+async fn relay(mut viewer: TokioIo<hyper::upgrade::Upgraded>, mut display: UnixStream) {
+    let copied = tokio::io::copy_bidirectional_with_sizes(&mut viewer, &mut display, VNC_BUFFER, VNC_BUFFER).await;
+    if let Err(error) = copied {
+        tracing::debug!(%error, "a viewer was cut off");
+    }
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let has = |name, wanted: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case(wanted)))
+    };
+    has(CONNECTION, "upgrade") && has(UPGRADE, agent::VNC_UPGRADE)
+}
+
+/// The file a request names, if it is a file and really inside the workspace, links followed.
+fn file_in_workspace(home: &Path, relative: &str) -> Result<PathBuf, Problem> {
+    let invalid = || {
+        let detail = "The path must be relative to the workspace, without `..`.";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "files.invalidPath", detail)
+    };
+    let missing = || Problem::new(StatusCode::NOT_FOUND, "files.notFound", "There is no such file in the workspace.");
+    let path = Path::new(relative);
+    if relative.is_empty() || relative.contains('\0') {
+        return Err(invalid());
+    }
+    if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(invalid());
+    }
+    let home = home.canonicalize().map_err(|_| missing())?;
+    let file = home.join(path).canonicalize().map_err(|_| missing())?;
+    if !file.starts_with(&home) || !file.is_file() {
+        return Err(missing());
+    }
+    Ok(file)
+}
+
+impl Api {
+    async fn ask(&self, request: Request) -> Result<(), Problem> {
+        self.shared.requests.send(request).await.map_err(|_| Problem::ending())
+    }
+}
+
+/// An error answer, RFC 9457.
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: &'static str,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: &'static str) -> Self {
+        Self { status, code, detail }
+    }
+
+    fn ending() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "session.ending", "The session is ending.")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code,
+        });
+        (self.status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    }
+}
+
+/// A JSON body whose errors are problems too.
+struct JsonBody<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: HttpRequest, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|_| {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body.tooLarge", "The body has more than 16 KiB.")
+        })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|_| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "body.invalid", "The body is not the JSON that is expected.")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_inside_the_workspace_are_opened() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let home = dir.path().join("home");
+        std::fs::create_dir_all(home.join("a/b")).expect("creates");
+        std::fs::write(home.join("a/b/photo 1.png"), b"x").expect("writes");
+        std::fs::write(dir.path().join("secret"), b"x").expect("writes");
+        std::os::unix::fs::symlink(dir.path().join("secret"), home.join("link")).expect("links");
+        std::os::unix::fs::symlink("a/b/photo 1.png", home.join("inner")).expect("links");
+
+        let code = |path: &str| file_in_workspace(&home, path).map_err(|problem| problem.code);
+        assert!(code("a/b/photo 1.png").is_ok());
+        assert!(code("inner").is_ok());
+        for outside in ["link", "a", "missing"] {
+            assert_eq!(code(outside), Err("files.notFound"), "{outside}");
+        }
+        for invalid in ["", "/etc/passwd", "../secret", "a/../../secret", "./a", "a\0b"] {
+            assert_eq!(code(invalid), Err("files.invalidPath"), "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn upgrades_are_recognised_among_other_words() {
+        let mut headers = HeaderMap::new();
+        assert!(!wants_upgrade(&headers));
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("RFB"));
+        assert!(wants_upgrade(&headers));
+    }
+}

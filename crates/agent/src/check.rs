@@ -1,0 +1,77 @@
+//! `gimp-session check`: what is installed, for `gimp-platform doctor`.
+
+use serde::Serialize;
+
+use crate::display::server::{XORG, find_program, module};
+use crate::gimp::version;
+
+/// One thing a session needs or can use.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    name: &'static str,
+    present: bool,
+    /// Without it no session starts, unless `instead` is there.
+    required: bool,
+    /// Path or version found.
+    found: Option<String>,
+    /// Debian package that brings it.
+    package: &'static str,
+    instead: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    /// Whether a session can start here.
+    usable: bool,
+    items: Vec<Item>,
+}
+
+/// Prints the report as JSON.
+pub fn print() -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(&report())?);
+    Ok(())
+}
+
+fn report() -> Report {
+    let path = |found: Option<std::path::PathBuf>| found.map(|path| path.to_string_lossy().into_owned());
+    let program = |name: &str| path(find_program(name));
+    let xorg = XORG.iter().map(std::path::PathBuf::from).find(|path| path.exists());
+    let gimp = find_program("gimp").and_then(|_| version::installed().ok()).map(|version| version.to_string());
+    let item = |name, package, found: Option<String>, required, instead| Item {
+        name,
+        present: found.is_some(),
+        required,
+        found,
+        package,
+        instead,
+    };
+    let xvnc = Some("Xvnc");
+    let svg = std::fs::read_dir("/usr/lib").is_ok().then(svg_loader).flatten();
+    let items = vec![
+        item("gimp", "gimp", gimp, true, None),
+        item("Xorg", "xserver-xorg-core", path(xorg), true, xvnc),
+        item("dummy driver", "xserver-xorg-video-dummy", path(module("drivers/dummy_drv.so")), true, xvnc),
+        item("libvnc", "tigervnc-xorg-extension", path(module("extensions/libvnc.so")), true, xvnc),
+        item("Xvnc", "tigervnc-standalone-server", program("Xvnc"), false, None),
+        item("openbox", "openbox", program("openbox"), true, None),
+        item("dbus-daemon", "dbus-daemon", program("dbus-daemon"), true, None),
+        item("xkbcomp", "x11-xkb-utils", program("xkbcomp"), true, None),
+        item("SVG icons", "librsvg2-common", svg, false, None),
+    ];
+    let present = |name: &str| items.iter().any(|item| item.name == name && item.present);
+    let usable =
+        items.iter().filter(|item| item.required).all(|item| item.present || item.instead.is_some_and(present));
+    Report { usable, items }
+}
+
+/// GIMP's icons are SVG; without the loader they show as broken.
+fn svg_loader() -> Option<String> {
+    let libraries = std::fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    libraries
+        .chain(["/usr/lib".into(), "/usr/lib64".into()])
+        .map(|folder| folder.join("gdk-pixbuf-2.0/2.10.0/loaders/libpixbufloader-svg.so"))
+        .find(|path| path.exists())
+        .map(|path| path.to_string_lossy().into_owned())
+}

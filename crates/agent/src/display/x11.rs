@@ -1,0 +1,219 @@
+//! The agent's own X client: screen size, density, idle time. Its calls block for a round trip to the server (0.1 ms);
+//! run them off the event loop.
+
+use std::os::unix::net::UnixStream;
+
+use protocol::session::ScreenSize;
+use x11rb::connection::Connection;
+use x11rb::errors::{ConnectError, ConnectionError, ParseError, ReplyError, ReplyOrIdError};
+use x11rb::protocol::randr::{self, ConnectionExt as _, Crtc, Mode, ModeInfo, Output};
+use x11rb::protocol::screensaver::ConnectionExt as _;
+use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, Window};
+use x11rb::rust_connection::{DefaultStream, RustConnection};
+
+use super::server::Cookie;
+use super::xsettings::{Density, XSettings, set_resources};
+
+/// Colour of the screen where no window is: the grey of GIMP's empty canvas.
+const BACKGROUND: u32 = 0x0045_4545;
+const MILLIMETRES_PER_INCH: f32 = 25.4;
+/// Modes made here are named so, and removed once replaced.
+const MODE_PREFIX: &[u8] = b"session-";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot connect to the X server")]
+    Connect(#[from] ConnectError),
+    #[error("the connection to the X server broke")]
+    Connection(#[from] ConnectionError),
+    #[error("the X server refused a request")]
+    Reply(#[from] ReplyError),
+    #[error("the X server ran out of resource ids")]
+    Id(#[from] ReplyOrIdError),
+    #[error("the X server sent nonsense")]
+    Parse(#[from] ParseError),
+    #[error("the X server's socket cannot be reached")]
+    Socket(#[from] std::io::Error),
+    #[error("the X server has no output to size")]
+    NoOutput,
+    #[error("cancelled")]
+    Cancelled,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An X connection that knows its root window.
+#[derive(Debug)]
+pub struct Client {
+    pub conn: RustConnection,
+    pub root: Window,
+}
+
+impl Client {
+    pub fn connect(display: u32, cookie: &Cookie) -> Result<Self> {
+        let stream = UnixStream::connect(format!("/tmp/.X11-unix/X{display}"))?;
+        let (stream, _) = DefaultStream::from_unix_stream(stream)?;
+        let (name, data) = (Cookie::name().as_bytes().to_vec(), cookie.bytes().to_vec());
+        let conn = RustConnection::connect_to_stream_with_auth_info(stream, 0, name, data)?;
+        let root = conn.setup().roots.first().ok_or(Error::NoOutput)?.root;
+        Ok(Self { conn, root })
+    }
+}
+
+pub fn intern(conn: &RustConnection, name: &str) -> Result<u32> {
+    Ok(conn.intern_atom(false, name.as_bytes())?.reply()?.atom)
+}
+
+/// The screen as the agent controls it.
+#[derive(Debug)]
+pub struct Screen {
+    client: Client,
+    settings: XSettings,
+}
+
+impl Screen {
+    /// Connects, applies size and density and paints the background.
+    pub fn open(display: u32, cookie: &Cookie, size: ScreenSize) -> Result<Self> {
+        let client = Client::connect(display, cookie)?;
+        let density = Density::new(size.scale);
+        let settings = XSettings::announce(&client.conn, client.root, density)?;
+        let mut screen = Self { client, settings };
+        screen.apply(size)?;
+        let background = ChangeWindowAttributesAux::new().background_pixel(BACKGROUND);
+        screen.client.conn.change_window_attributes(screen.client.root, &background)?;
+        screen.client.conn.clear_area(false, screen.client.root, 0, 0, 0, 0)?;
+        screen.client.conn.sync_with_server()?;
+        Ok(screen)
+    }
+
+    /// Sizes the screen and tells programs its density. Any size works; the caller caps it.
+    pub fn apply(&mut self, size: ScreenSize) -> Result<()> {
+        let density = Density::new(size.scale);
+        set_resources(&self.client.conn, self.client.root, density)?;
+        self.settings.set(&self.client.conn, density)?;
+        resize(&self.client, size.width, size.height, density)?;
+        self.client.conn.flush()?;
+        Ok(())
+    }
+
+    /// Milliseconds since the last input of a human.
+    pub fn idle_ms(&self) -> Result<u64> {
+        let reply = self.client.conn.screensaver_query_info(self.client.root)?.reply()?;
+        Ok(reply.ms_since_user_input.into())
+    }
+}
+
+fn resize(client: &Client, width: u16, height: u16, density: Density) -> Result<()> {
+    let Client { conn, root } = client;
+    let resources = conn.randr_get_screen_resources_current(*root)?.reply()?;
+    let output = *resources.outputs.first().ok_or(Error::NoOutput)?;
+    let info = conn.randr_get_output_info(output, resources.config_timestamp)?.reply()?;
+    let crtc = if info.crtc == 0 { *info.crtcs.first().ok_or(Error::NoOutput)? } else { info.crtc };
+    let current = conn.randr_get_crtc_info(crtc, resources.config_timestamp)?.reply()?;
+    let root_size = conn.get_geometry(*root)?.reply()?;
+
+    let physical = Physical { density };
+    if (current.width, current.height) == (width, height) && (root_size.width, root_size.height) == (width, height) {
+        return physical.set_screen(client, width, height);
+    }
+
+    let mode = mode_of_size(client, &resources, output, width, height)?;
+    // The screen must hold the output at every step, so it first grows to the larger of both.
+    let (wide, tall) = (width.max(root_size.width), height.max(root_size.height));
+    if (wide, tall) != (root_size.width, root_size.height) {
+        physical.set_screen(client, wide, tall)?;
+    }
+    set_crtc(client, crtc, mode, output)?;
+    if (wide, tall) != (width, height) {
+        physical.set_screen(client, width, height)?;
+    }
+    remove_old_modes(client, output, mode)
+}
+
+struct Physical {
+    density: Density,
+}
+
+impl Physical {
+    fn set_screen(&self, client: &Client, width: u16, height: u16) -> Result<()> {
+        let millimetres = |pixels: u16| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 7680 / 48 * 25.4")]
+            let rounded = (f32::from(pixels) / self.density.dpi() * MILLIMETRES_PER_INCH).round() as u32;
+            rounded.max(1)
+        };
+        let (mm_width, mm_height) = (millimetres(width), millimetres(height));
+        client.conn.randr_set_screen_size(client.root, width, height, mm_width, mm_height)?.check()?;
+        Ok(())
+    }
+}
+
+fn set_crtc(client: &Client, crtc: Crtc, mode: Mode, output: Output) -> Result<()> {
+    let now = x11rb::CURRENT_TIME;
+    let timestamp = client.conn.randr_get_screen_resources_current(client.root)?.reply()?.config_timestamp;
+    let rotation = randr::Rotation::ROTATE0;
+    client.conn.randr_set_crtc_config(crtc, now, timestamp, 0, 0, mode, rotation, &[output])?.reply()?;
+    Ok(())
+}
+
+fn mode_of_size(
+    client: &Client,
+    resources: &randr::GetScreenResourcesCurrentReply,
+    output: Output,
+    width: u16,
+    height: u16,
+) -> Result<Mode> {
+    let info = client.conn.randr_get_output_info(output, resources.config_timestamp)?.reply()?;
+    let existing = resources.modes.iter().find(|mode| (mode.width, mode.height) == (width, height));
+    if let Some(mode) = existing {
+        if !info.modes.contains(&mode.id) {
+            client.conn.randr_add_output_mode(output, mode.id)?.check()?;
+        }
+        return Ok(mode.id);
+    }
+    let mut name = MODE_PREFIX.to_vec();
+    name.extend(format!("{width}x{height}").bytes());
+    // The dummy card shows nothing; the timings only have to be well-formed (60 Hz without blanking).
+    let mode = ModeInfo {
+        width,
+        height,
+        dot_clock: u32::from(width) * u32::from(height) * 60,
+        hsync_start: width,
+        hsync_end: width,
+        htotal: width,
+        vsync_start: height,
+        vsync_end: height,
+        vtotal: height,
+        name_len: u16::try_from(name.len()).unwrap_or(0),
+        ..ModeInfo::default()
+    };
+    let created = client.conn.randr_create_mode(client.root, mode, &name)?.reply()?;
+    client.conn.randr_add_output_mode(output, created.mode)?.check()?;
+    Ok(created.mode)
+}
+
+fn remove_old_modes(client: &Client, output: Output, keep: Mode) -> Result<()> {
+    let resources = client.conn.randr_get_screen_resources_current(client.root)?.reply()?;
+    let mut names = resources.names.as_slice();
+    for mode in &resources.modes {
+        let (name, rest) = names.split_at(usize::from(mode.name_len).min(names.len()));
+        names = rest;
+        if mode.id != keep && name.starts_with(MODE_PREFIX) {
+            // A mode that something still refers to stays; it costs nothing.
+            let _ = client.conn.randr_delete_output_mode(output, mode.id)?.check();
+            let _ = client.conn.randr_destroy_mode(mode.id)?.check();
+        }
+    }
+    Ok(())
+}
+
+trait SyncWithServer {
+    fn sync_with_server(&self) -> Result<()>;
+}
+
+impl SyncWithServer for RustConnection {
+    /// Returns once the server has done everything asked so far.
+    fn sync_with_server(&self) -> Result<()> {
+        self.get_input_focus()?.reply()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+//! The recovery store of the workspace: copies of images that were unsaved when GIMP ended.
+//!
+//! A copy is there once `<id>.xcf` is; `<id>.json` describes it. Every step is a rename within the workspace, so a
+//! death at any line leaves either the source or the copy. A copy without its description gets one at the next start.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use protocol::session::{RECOVERY_DIR, Recovery};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+/// How every XCF file begins.
+pub const XCF_MAGIC: &[u8] = b"gimp xcf ";
+const COPY: &str = "xcf";
+const DESCRIPTION: &str = "json";
+/// What is still being written.
+const PARTIAL: &str = "partial";
+
+/// The store of one workspace and who writes to it.
+#[derive(Debug, Clone)]
+pub struct RecoveryStore {
+    folder: PathBuf,
+    session_id: Option<Uuid>,
+}
+
+impl RecoveryStore {
+    pub fn open(home: &Path, session_id: Uuid) -> io::Result<Self> {
+        let folder = home.join(RECOVERY_DIR);
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder, session_id: Some(session_id) })
+    }
+
+    /// Where GIMP may write a copy that `keep` then takes in.
+    pub fn partial(&self) -> Partial {
+        let id = Uuid::now_v7().simple().to_string();
+        Partial { path: self.file(&id, PARTIAL), id }
+    }
+
+    /// Takes in a copy that GIMP has finished. Fails when it is no XCF file; the partial file is then left alone.
+    pub fn keep(&self, partial: &Partial, name: &str, original: Option<String>) -> io::Result<Recovery> {
+        let file = File::open(&partial.path)?;
+        let mut magic = [0; XCF_MAGIC.len()];
+        (&file).read_exact(&mut magic)?;
+        if magic != XCF_MAGIC {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XCF file"));
+        }
+        file.sync_all()?;
+        let recovery = Recovery {
+            id: partial.id.clone(),
+            name: name.to_owned(),
+            original,
+            saved_at: now(),
+            size: file.metadata()?.len(),
+            session_id: self.session_id,
+        };
+        self.describe(&recovery)?;
+        fs::rename(&partial.path, self.file(&recovery.id, COPY))?;
+        self.sync_folder()?;
+        Ok(recovery)
+    }
+
+    /// Moves what GIMP left in `backups/` of its profile here. GIMP would otherwise greet with a modal dialog.
+    pub fn collect(&self, backups: &Path) -> io::Result<Vec<Recovery>> {
+        let mut collected = Vec::new();
+        for path in backup_files(backups)? {
+            let size = fs::metadata(&path)?.len();
+            if size == 0 {
+                fs::remove_file(&path)?;
+                continue;
+            }
+            let recovery = Recovery {
+                id: Uuid::now_v7().simple().to_string(),
+                name: "Untitled".to_owned(),
+                original: None,
+                saved_at: modified_at(&path),
+                size,
+                session_id: self.session_id,
+            };
+            self.describe(&recovery)?;
+            fs::rename(&path, self.file(&recovery.id, COPY))?;
+            collected.push(recovery);
+        }
+        self.sync_folder()?;
+        Ok(collected)
+    }
+
+    /// Puts right what a sudden death left: copies without description get one, descriptions without copy go, and
+    /// partial copies that GIMP had finished are kept.
+    pub fn repair(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let (Some(id), Some(kind)) = (path.file_stem(), path.extension()) else { continue };
+            let id = id.to_string_lossy().into_owned();
+            match kind.to_str() {
+                Some(PARTIAL) => {
+                    let known = fs::read(self.file(&id, DESCRIPTION)).ok();
+                    let known = known.and_then(|text| serde_json::from_slice::<Recovery>(&text).ok());
+                    let (name, original) =
+                        known.map_or(("Untitled".to_owned(), None), |known| (known.name, known.original));
+                    let partial = Partial { id, path: path.clone() };
+                    if self.keep(&partial, &name, original).is_err() {
+                        fs::remove_file(&path)?;
+                    }
+                }
+                Some(COPY) if !self.file(&id, DESCRIPTION).exists() => {
+                    self.describe(&Recovery {
+                        id,
+                        name: "Untitled".to_owned(),
+                        original: None,
+                        saved_at: modified_at(&path),
+                        size: fs::metadata(&path)?.len(),
+                        session_id: None,
+                    })?;
+                }
+                Some(DESCRIPTION) if !self.file(&id, COPY).exists() && !self.file(&id, PARTIAL).exists() => {
+                    fs::remove_file(&path)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, recovery: &Recovery) -> io::Result<()> {
+        write_atomically(&self.file(&recovery.id, DESCRIPTION), &serde_json::to_vec_pretty(recovery)?)
+    }
+
+    fn file(&self, id: &str, extension: &str) -> PathBuf {
+        self.folder.join(format!("{id}.{extension}"))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// A copy that is not yet taken in.
+#[derive(Debug, Clone)]
+pub struct Partial {
+    id: String,
+    pub path: PathBuf,
+}
+
+/// Files that would make GIMP show its recovery dialog.
+pub fn backup_files(backups: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(backups) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.path().extension().is_some_and(|kind| kind == COPY) {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Writes a whole file: complete or not at all, also if the machine dies.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+/// Writes a whole file: readers see the old or the new one. May be lost with the machine.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    fs::write(&temporary, bytes)?;
+    fs::rename(&temporary, path)
+}
+
+fn now() -> String {
+    rfc3339(OffsetDateTime::now_utc())
+}
+
+fn modified_at(path: &Path) -> String {
+    let time = fs::metadata(path).and_then(|data| data.modified()).unwrap_or_else(|_| SystemTime::now());
+    rfc3339(time.into())
+}
+
+/// Whole seconds, UTC.
+pub fn rfc3339(time: OffsetDateTime) -> String {
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(home: &Path) -> RecoveryStore {
+        RecoveryStore::open(home, Uuid::nil()).expect("opens")
+    }
+
+    fn described(home: &Path) -> Vec<Recovery> {
+        let entries = fs::read_dir(home.join(RECOVERY_DIR)).expect("lists");
+        let mut found: Vec<Recovery> = entries
+            .map(|entry| entry.expect("entry").path())
+            .filter(|path| path.extension().is_some_and(|kind| kind == DESCRIPTION))
+            .map(|path| serde_json::from_slice(&fs::read(path).expect("reads")).expect("parses"))
+            .collect();
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        found
+    }
+
+    #[test]
+    fn backups_move_into_the_store_and_empty_ones_go() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        let backups = home.path().join("backups");
+        fs::create_dir(&backups).expect("creates");
+        fs::write(backups.join("backup-000.xcf"), b"gimp xcf v011 pixels").expect("writes");
+        fs::write(backups.join("backup-001.xcf"), b"").expect("writes");
+        fs::write(backups.join("note.txt"), b"mine").expect("writes");
+
+        let collected = store(home.path()).collect(&backups).expect("collects");
+
+        assert_eq!(collected.len(), 1);
+        assert_eq!(described(home.path()), collected);
+        let copy = home.path().join(RECOVERY_DIR).join(format!("{}.xcf", collected[0].id));
+        assert_eq!(fs::read(copy).expect("reads"), b"gimp xcf v011 pixels");
+        assert!(backup_files(&backups).expect("lists").is_empty());
+        assert!(backups.join("note.txt").exists());
+    }
+
+    #[test]
+    fn a_copy_is_kept_only_if_it_is_one() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        let store = store(home.path());
+        let partial = store.partial();
+        fs::write(&partial.path, b"gimp").expect("writes");
+        assert!(store.keep(&partial, "a", None).is_err());
+        fs::write(&partial.path, b"gimp xcf v011").expect("writes");
+        let kept = store.keep(&partial, "a.png", Some("pictures/a.png".into())).expect("keeps");
+        assert_eq!((kept.name.as_str(), kept.size), ("a.png", 13));
+        assert!(!partial.path.exists());
+    }
+
+    #[test]
+    fn repair_describes_what_has_no_description_and_drops_what_has_no_copy() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        let store = store(home.path());
+        let folder = home.path().join(RECOVERY_DIR);
+        fs::write(folder.join("lonely.xcf"), b"gimp xcf v011").expect("writes");
+        fs::write(folder.join("finished.partial"), b"gimp xcf v011..").expect("writes");
+        fs::write(folder.join("broken.partial"), b"gi").expect("writes");
+        fs::write(folder.join("ghost.json"), b"{}").expect("writes");
+
+        store.repair().expect("repairs");
+        store.repair().expect("is safe to repeat");
+
+        let ids: Vec<String> = described(home.path()).into_iter().map(|recovery| recovery.id).collect();
+        assert_eq!(ids, ["finished", "lonely"]);
+        assert!(folder.join("finished.xcf").exists() && !folder.join("broken.partial").exists());
+    }
+}

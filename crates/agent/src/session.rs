@@ -1,0 +1,767 @@
+//! The event loop: takes everything that happens, asks `agent_core::lifecycle` what to do, does it.
+//! One thread runs it, and that thread starts all processes, because the kernel ties a child's death signal to the
+//! thread that started it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, BufRead};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use agent_core::lifecycle::{Effect, Exit, Input, Lifecycle, SaveOutcome, StopSignal};
+use anyhow::Context;
+use protocol::agent::{AgentConfig, AgentPhase, AgentStatus, Restart, StepTiming, Supervised, paths};
+use protocol::session::{EndReason, ScreenSize, StartStep};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::display::server::{self, Cookie, DisplayNumber, Program};
+use crate::display::x11::Screen;
+use crate::display::{painted, window_manager};
+use crate::gimp::control::Control;
+use crate::gimp::preset::Preset;
+use crate::gimp::process::{self, Environment};
+use crate::gimp::profile::Profile;
+use crate::gimp::recovery::{RecoveryStore, backup_files, replace_file, rfc3339};
+use crate::gimp::unsaved::{Saved, Saver};
+use crate::gimp::version::{self, Version};
+use crate::settings::Folders;
+use crate::supervise::children::{Children, Death};
+use crate::supervise::guard::Inherited;
+use crate::supervise::{bus, limits, os};
+
+/// Restarts shown in the status.
+const RESTARTS_SHOWN: usize = 16;
+/// How long the X server may take to answer a question.
+const DISPLAY_LIMIT: Duration = Duration::from_secs(2);
+/// How often a socket that must appear is looked for, while a start waits for it.
+const SOCKET_POLL: Duration = Duration::from_millis(5);
+/// State for an agent that takes over after this one was killed, in the run folder.
+const TAKEOVER_FILE: &str = "takeover.json";
+const QUIT_SCRIPT: &str = "(gimp-quit TRUE)";
+/// Locale used when none is asked for or the one asked for is not installed.
+const PLAIN_LOCALE: &str = "C.UTF-8";
+/// Smallest screen GIMP is usable on, pixels.
+const MIN_SCREEN: (u16, u16) = (320, 240);
+
+/// The agent's X client. Locked on threads that may block only.
+pub type SharedScreen = Arc<Mutex<Screen>>;
+
+/// What the API asks of the loop. The channel is bounded; a full one makes the caller wait.
+#[derive(Debug)]
+pub enum Request {
+    Resize(ScreenSize, oneshot::Sender<io::Result<ScreenSize>>),
+    Writes { allowed: bool, done: oneshot::Sender<io::Result<()>> },
+    End(EndReason),
+    ViewerJoined,
+    ViewerLeft,
+}
+
+/// Answers of the loop's own tasks.
+enum Event {
+    DisplayUp { display: u32, opened: Result<Box<Screen>, String>, version: io::Result<Version> },
+    BusUp,
+    GimpPainted { attempt: u64 },
+    Saved(Saved),
+}
+
+/// What the API may read at any time.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub status: watch::Receiver<AgentStatus>,
+    pub requests: mpsc::Sender<Request>,
+    pub control: Control,
+    pub folders: Folders,
+    pub processes: watch::Receiver<Vec<(Supervised, i32)>>,
+    screen: watch::Receiver<Option<SharedScreen>>,
+    started: Instant,
+}
+
+impl Shared {
+    /// The status with the idle time asked of the X server now.
+    pub async fn status_now(&self) -> AgentStatus {
+        let idle_ms = self.idle_ms().await;
+        process::bound_logs(&self.folders.run);
+        AgentStatus { idle_ms, ..self.status.borrow().clone() }
+    }
+
+    async fn idle_ms(&self) -> u64 {
+        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(screen) = self.screen.borrow().clone() else { return since_start };
+        let ask = tokio::task::spawn_blocking(move || lock(&screen).idle_ms());
+        match tokio::time::timeout(DISPLAY_LIMIT, ask).await {
+            Ok(Ok(Ok(idle))) => idle,
+            _ => since_start,
+        }
+    }
+}
+
+fn lock(screen: &SharedScreen) -> std::sync::MutexGuard<'_, Screen> {
+    screen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+pub struct Setup {
+    pub folders: Folders,
+    pub config: AgentConfig,
+    pub inherited: Option<Inherited>,
+    pub begin: Begin,
+}
+
+/// How a session begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    Fresh,
+    /// Its agent was killed; take over what is still there.
+    TakeOver,
+    /// Agents keep dying: take over and end.
+    GiveUp,
+}
+
+/// State that a successor needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Takeover {
+    display: Option<u32>,
+    processes: Vec<(Supervised, i32)>,
+    gimp_ready: bool,
+    status: AgentStatus,
+}
+
+/// One session. `run` is its life.
+#[derive(Debug)]
+pub struct Session {
+    folders: Folders,
+    config: AgentConfig,
+    lifecycle: Lifecycle,
+    children: Children,
+    inherited: Option<Inherited>,
+    /// Inputs that effects gave rise to.
+    pending: VecDeque<Input>,
+    event_sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    requests: mpsc::Receiver<Request>,
+    status: watch::Sender<AgentStatus>,
+    processes: watch::Sender<Vec<(Supervised, i32)>>,
+    screen: watch::Sender<Option<SharedScreen>>,
+    size: watch::Sender<ScreenSize>,
+    program: Program,
+    cookie: Cookie,
+    display: Option<u32>,
+    version: Option<Version>,
+    language: String,
+    control: Control,
+    store: RecoveryStore,
+    /// The wait for the GIMP that is starting.
+    painting: Option<Arc<AtomicBool>>,
+    /// Counts starts of GIMP.
+    attempt: u64,
+    saved: Option<Saved>,
+    writes_allowed: bool,
+    started: Instant,
+    started_at: OffsetDateTime,
+    /// Restarts under earlier agents.
+    earlier: Vec<Restart>,
+    finished: bool,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::DisplayUp { .. } => "DisplayUp",
+            Self::BusUp => "BusUp",
+            Self::GimpPainted { .. } => "GimpPainted",
+            Self::Saved(_) => "Saved",
+        })
+    }
+}
+
+impl Session {
+    /// Prepares folders and state; starts nothing yet.
+    pub fn new(setup: Setup) -> anyhow::Result<(Self, Shared)> {
+        let Setup { folders, config, inherited, begin } = setup;
+        let started = Instant::now();
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(folders.run_file("xdg")).context("run folder")?;
+        let store = RecoveryStore::open(&folders.home, config.session_id).context("cannot open the recovery store")?;
+        store.repair().context("cannot put the recovery store in order")?;
+        let program = server::choose(&config.display)?;
+        let takeover = match begin {
+            Begin::Fresh => None,
+            Begin::TakeOver | Begin::GiveUp => read_takeover(&folders),
+        };
+        let cookie = match &takeover {
+            Some(_) => Cookie::load(&folders)?,
+            None => Cookie::generate()?,
+        };
+        cookie.store(&folders)?;
+        let size = capped(config.screen, config.max_screen);
+        let language =
+            config.locale.as_deref().filter(|locale| is_installed(locale)).unwrap_or(PLAIN_LOCALE).to_owned();
+        let status = AgentStatus {
+            protocol_version: protocol::PROTOCOL_VERSION,
+            session_id: config.session_id,
+            phase: AgentPhase::Starting { step: StartStep::StartingDisplay },
+            idle_ms: 0,
+            viewers: 0,
+            screen: size,
+            gimp_version: None,
+            capabilities: program.capabilities(),
+            restarts: Vec::new(),
+            timings: vec![StepTiming { step: StartStep::StartingDisplay, at_ms: 0 }],
+        };
+        let control = Control::new(bus::address(&folders));
+        let (event_sender, events) = mpsc::channel(64);
+        let (request_sender, requests) = mpsc::channel(64);
+        let mut session = Self {
+            lifecycle: Lifecycle::new(config.time_limits),
+            children: Children::default(),
+            inherited,
+            pending: VecDeque::new(),
+            event_sender,
+            events,
+            requests,
+            status: watch::Sender::new(status),
+            processes: watch::Sender::new(Vec::new()),
+            screen: watch::Sender::new(None),
+            size: watch::Sender::new(size),
+            program,
+            cookie,
+            display: None,
+            version: None,
+            language,
+            control: control.clone(),
+            store,
+            painting: None,
+            attempt: 0,
+            saved: None,
+            writes_allowed: true,
+            started,
+            started_at: OffsetDateTime::now_utc(),
+            earlier: Vec::new(),
+            finished: false,
+            folders: folders.clone(),
+            config,
+        };
+        match takeover {
+            Some(takeover) => session.take_over(takeover),
+            None => session.pending.push_back(Input::Begin),
+        }
+        if begin == Begin::GiveUp {
+            session.pending.push_back(Input::EndRequested(EndReason::Crashed));
+        }
+        let shared = Shared {
+            status: session.status.subscribe(),
+            requests: request_sender,
+            control,
+            folders,
+            processes: session.processes.subscribe(),
+            screen: session.screen.subscribe(),
+            started,
+        };
+        Ok((session, shared))
+    }
+
+    /// Runs until the session has ended; returns why it did.
+    pub async fn run(mut self) -> anyhow::Result<EndReason> {
+        let mut child_ended = signal(SignalKind::child())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut inherited = self.inherited.take();
+        self.write_state().context("cannot write to the run folder")?;
+        loop {
+            while let Some(input) = self.pending.pop_front() {
+                self.step(input);
+            }
+            if self.finished
+                && let AgentPhase::Ended { reason } = self.lifecycle.phase()
+            {
+                return Ok(reason);
+            }
+            let deadline = self.lifecycle.deadline().map(|at| tokio::time::Instant::from_std(self.started + at));
+            tokio::select! {
+                _ = child_ended.recv() => {
+                    for death in self.children.reap() {
+                        self.died(death);
+                    }
+                }
+                (pid, status) = next_inherited(&mut inherited) => {
+                    if let Some(death) = self.children.dead(pid, status) {
+                        self.died(death);
+                    }
+                }
+                Some(event) = self.events.recv() => self.happened(event),
+                Some(request) = self.requests.recv() => self.asked(request),
+                // Whoever sends a signal wants the room: a pod or a machine that shuts down.
+                _ = terminate.recv() => self.pending.push_back(Input::EndRequested(EndReason::Evicted)),
+                _ = interrupt.recv() => self.pending.push_back(Input::EndRequested(EndReason::Evicted)),
+                () = sleep_until(deadline) => self.pending.push_back(Input::TimePassed),
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = self.started.elapsed();
+        for effect in self.lifecycle.step(now, input) {
+            self.carry_out(effect);
+        }
+        self.publish();
+    }
+
+    fn died(&mut self, death: Death) {
+        tracing::info!(what = ?death.what, exit = %death.exit, "process ended");
+        if death.what == Supervised::Display {
+            self.display = None;
+            self.screen.send_replace(None);
+        }
+        if death.what == Supervised::Gimp {
+            self.stop_waiting();
+        }
+        self.pending.push_back(Input::Exited(death.what, death.exit));
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::DisplayUp { display, opened, version } => match (opened, version) {
+                (Ok(screen), Ok(version)) => {
+                    self.display = Some(display);
+                    self.version = Some(version);
+                    self.screen.send_replace(Some(Arc::new(Mutex::new(*screen))));
+                    self.pending.push_back(Input::Up(Supervised::Display));
+                }
+                (Err(error), _) => {
+                    tracing::error!(error, "the display cannot be used");
+                    self.children.signal(Supervised::Display, StopSignal::Kill);
+                }
+                (_, Err(error)) => {
+                    tracing::error!(%error, "GIMP cannot be found");
+                    self.children.signal(Supervised::Display, StopSignal::Kill);
+                }
+            },
+            Event::BusUp => self.pending.push_back(Input::Up(Supervised::Bus)),
+            Event::GimpPainted { attempt } if attempt == self.attempt => {
+                self.painting = None;
+                self.pending.push_back(Input::Up(Supervised::Gimp));
+            }
+            Event::GimpPainted { .. } => {}
+            Event::Saved(saved) => {
+                tracing::info!(copies = saved.copies, outcome = ?saved.outcome, "unsaved images copied");
+                self.saved = Some(saved);
+                self.pending.push_back(Input::SaveFinished(saved.outcome));
+            }
+        }
+    }
+
+    fn asked(&mut self, request: Request) {
+        match request {
+            Request::Resize(size, answer) => self.resize(size, answer),
+            Request::Writes { allowed, done } => {
+                self.writes_allowed = allowed;
+                let _ = done.send(limits::set_writes(allowed));
+            }
+            Request::End(reason) => self.pending.push_back(Input::EndRequested(reason)),
+            Request::ViewerJoined => self.change_viewers(|viewers| viewers.saturating_add(1)),
+            Request::ViewerLeft => self.change_viewers(|viewers| viewers.saturating_sub(1)),
+        }
+    }
+
+    fn change_viewers(&self, change: impl FnOnce(u32) -> u32) {
+        self.status.send_modify(|status| status.viewers = change(status.viewers));
+    }
+
+    fn resize(&mut self, size: ScreenSize, answer: oneshot::Sender<io::Result<ScreenSize>>) {
+        let size = capped(size, self.config.max_screen);
+        self.size.send_replace(size);
+        self.publish();
+        let Some(screen) = self.screen.borrow().clone() else {
+            // Applied when the display is up.
+            let _ = answer.send(Ok(size));
+            return;
+        };
+        let wanted = self.size.subscribe();
+        tokio::task::spawn_blocking(move || {
+            let mut screen = lock(&screen);
+            // Newest wins, in whatever order the threads run.
+            let newest = *wanted.borrow();
+            let _ = answer.send(screen.apply(newest).map(|()| newest).map_err(io::Error::other));
+        });
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start(what) => {
+                if let Err(error) = self.start(what) {
+                    tracing::error!(?what, error = format!("{error:#}"), "cannot start");
+                    self.pending.push_back(Input::Exited(what, Exit::NotStarted));
+                }
+            }
+            Effect::Signal(what, signal) => self.children.signal(what, signal),
+            Effect::SaveImages => self.save_images(),
+            Effect::QuitGimp => {
+                let control = self.control.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = control.run_script(QUIT_SCRIPT).await {
+                        tracing::debug!(%error, "GIMP was gone before it answered");
+                    }
+                });
+            }
+            Effect::CollectBackups => self.collect_backups(),
+            Effect::Finish => self.finished = true,
+        }
+    }
+
+    fn start(&mut self, what: Supervised) -> anyhow::Result<()> {
+        match what {
+            Supervised::Display => self.start_display(),
+            Supervised::Bus => self.start_bus(),
+            Supervised::WindowManager => {
+                let mut command = window_manager::command(&self.folders)?;
+                os::signal_on_parent_death(&mut command, Signal::TERM);
+                self.spawn(what, command)?;
+                self.pending.push_back(Input::Up(what));
+                Ok(())
+            }
+            Supervised::Gimp => self.start_gimp(),
+        }
+    }
+
+    fn spawn(&mut self, what: Supervised, mut command: std::process::Command) -> anyhow::Result<()> {
+        let (log, variables) = (self.folders.run_file(log_name(what)), self.environment());
+        variables.apply(&mut command, &log)?;
+        let pid = self.children.spawn(what, &mut command).with_context(|| format!("{:?}", command.get_program()))?;
+        if !self.writes_allowed {
+            limits::set_writes_of(pid, false)?;
+        }
+        Ok(())
+    }
+
+    fn environment(&self) -> Environment {
+        let mut environment = Environment::new(&self.folders.home, &self.folders.run, &self.language);
+        environment.set("DBUS_SESSION_BUS_ADDRESS", bus::address(&self.folders));
+        if let Some(display) = self.display {
+            environment.set("DISPLAY", format!(":{display}"));
+        }
+        environment.set("XAUTHORITY", server::authority_file(&self.folders).to_string_lossy().into_owned());
+        environment
+    }
+
+    fn start_display(&mut self) -> anyhow::Result<()> {
+        let authority = self.cookie.store(&self.folders)?;
+        let size = *self.size.borrow();
+        let (command, number, keep) = self.program.command(&self.folders, &authority, size)?;
+        self.spawn(Supervised::Display, command)?;
+        drop(keep);
+        self.open_screen(number);
+        Ok(())
+    }
+
+    /// Waits for the display number, connects and sizes the screen, meanwhile asking GIMP for its version.
+    fn open_screen(&self, number: DisplayNumber) {
+        let (cookie, size, known, events) =
+            (self.cookie.clone(), self.size.subscribe(), self.version, self.event_sender.clone());
+        let version = tokio::task::spawn_blocking(move || known.map_or_else(version::installed, Ok));
+        let screen = tokio::task::spawn_blocking(move || {
+            let display = match number {
+                DisplayNumber::Fixed(display) => display,
+                DisplayNumber::FromPipe(pipe) => read_display_number(pipe).unwrap_or(u32::MAX),
+            };
+            let newest = *size.borrow();
+            (display, open_patiently(display, &cookie, newest).map(Box::new))
+        });
+        tokio::spawn(async move {
+            let version = version.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let (display, opened) = screen.await.unwrap_or_else(|error| (0, Err(error.to_string())));
+            let _ = events.send(Event::DisplayUp { display, opened, version }).await;
+        });
+    }
+
+    fn start_bus(&mut self) -> anyhow::Result<()> {
+        let command = bus::command(&self.folders)?;
+        self.spawn(Supervised::Bus, command)?;
+        let (socket, events) = (bus::socket(&self.folders), self.event_sender.clone());
+        tokio::spawn(async move {
+            while tokio::net::UnixStream::connect(&socket).await.is_err() {
+                if events.is_closed() {
+                    return;
+                }
+                tokio::time::sleep(SOCKET_POLL).await;
+            }
+            let _ = events.send(Event::BusUp).await;
+        });
+        Ok(())
+    }
+
+    fn start_gimp(&mut self) -> anyhow::Result<()> {
+        let (Some(version), Some(_)) = (self.version, self.display) else {
+            anyhow::bail!("the display is gone again");
+        };
+        self.collect_backups();
+        let profile = Profile::new(&self.folders.home, version);
+        let plugins_cached = profile.seed(&self.folders.warm, version, &self.language)?;
+        let preset = Preset {
+            version,
+            memory_bytes: self.config.memory_bytes,
+            cpus: self.config.cpus,
+            swap: &profile.swap,
+            language: &self.language,
+            plugins_cached,
+        };
+        let path = self.folders.run_file("gimprc");
+        fs::write(&path, preset.text())?;
+        let command = process::command(&path);
+        self.spawn(Supervised::Gimp, command)?;
+        self.wait_for_paint();
+        Ok(())
+    }
+
+    fn wait_for_paint(&mut self) {
+        let Some(display) = self.display else { return };
+        self.stop_waiting();
+        self.attempt += 1;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.painting = Some(cancelled.clone());
+        let (attempt, cookie, events) = (self.attempt, self.cookie.clone(), self.event_sender.clone());
+        tokio::task::spawn_blocking(move || match painted::wait(display, &cookie, &cancelled) {
+            Ok(()) => {
+                let _ = events.blocking_send(Event::GimpPainted { attempt });
+            }
+            Err(error) => tracing::debug!(%error, "no longer waiting for GIMP's window"),
+        });
+    }
+
+    fn stop_waiting(&mut self) {
+        if let Some(cancelled) = self.painting.take() {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn save_images(&mut self) {
+        // Copies must not fail for a quota that the session is about to stop using.
+        if !self.writes_allowed {
+            self.writes_allowed = true;
+            if let Err(error) = limits::set_writes(true) {
+                tracing::warn!(%error, "cannot lift the limit on writing");
+            }
+        }
+        let Some(version) = self.version else {
+            self.pending.push_back(Input::SaveFinished(SaveOutcome::Incomplete));
+            return;
+        };
+        let saver = Saver {
+            control: self.control.clone(),
+            version,
+            store: self.store.clone(),
+            run: self.folders.run.clone(),
+            home: self.folders.home.clone(),
+        };
+        let (limit, events) = (Duration::from_millis(self.config.time_limits.save_ms), self.event_sender.clone());
+        tokio::spawn(async move {
+            if let Ok(saved) = tokio::time::timeout(limit, saver.save_all()).await {
+                let _ = events.send(Event::Saved(saved)).await;
+            }
+        });
+    }
+
+    fn collect_backups(&mut self) {
+        let Some(version) = self.version else { return };
+        let backups = Profile::new(&self.folders.home, version).backups();
+        if let Err(error) = self.try_collect(&backups) {
+            tracing::error!(%error, "GIMP's own copies could not be moved to the recovery store");
+        }
+    }
+
+    fn try_collect(&mut self, backups: &std::path::Path) -> io::Result<()> {
+        let files = backup_files(backups)?;
+        // GIMP was told to go after all its images were copied: what it wrote then is the same once more.
+        if let Some(Saved { outcome: SaveOutcome::AllSafe, copies }) = self.saved.take()
+            && files.len() <= copies
+        {
+            return files.iter().try_for_each(fs::remove_file);
+        }
+        let collected = self.store.collect(backups)?;
+        if !collected.is_empty() {
+            tracing::info!(copies = collected.len(), "GIMP's own copies moved to the recovery store");
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, takeover: Takeover) {
+        for (what, pid) in &takeover.processes {
+            self.children.adopt(*what, *pid);
+        }
+        let alive: Vec<Supervised> = takeover.processes.iter().map(|(what, _)| *what).collect();
+        self.lifecycle = Lifecycle::adopt(self.config.time_limits, &alive, takeover.gimp_ready);
+        self.version = takeover.status.gimp_version.as_deref().and_then(|version| version.parse().ok());
+        self.size.send_replace(takeover.status.screen);
+        self.status.send_modify(|status| status.timings.clone_from(&takeover.status.timings));
+        self.earlier = takeover.status.restarts;
+        match takeover.display {
+            Some(display) if alive.contains(&Supervised::Display) => {
+                self.display = Some(display);
+                self.open_screen(DisplayNumber::Fixed(display));
+                if alive.contains(&Supervised::Gimp) && !takeover.gimp_ready {
+                    self.wait_for_paint();
+                }
+            }
+            // A display whose number is not known is of no use.
+            _ => self.children.signal(Supervised::Display, StopSignal::Kill),
+        }
+    }
+
+    /// Tells everyone who watches, and at a change of phase the disk.
+    fn publish(&mut self) {
+        let phase = self.lifecycle.phase();
+        let restarts = self.restarts();
+        let size = *self.size.borrow();
+        let at_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let version = self.version.map(|version| version.to_string());
+        let mut phase_changed = false;
+        self.status.send_if_modified(|status| {
+            phase_changed = status.phase != phase;
+            let step = match phase {
+                AgentPhase::Starting { step } => Some(step),
+                AgentPhase::Running => Some(StartStep::Ready),
+                _ => None,
+            };
+            if let Some(step) = step.filter(|step| status.timings.iter().all(|timing| timing.step != *step)) {
+                status.timings.push(StepTiming { step, at_ms });
+            }
+            let changed =
+                phase_changed || status.restarts != restarts || status.screen != size || status.gimp_version != version;
+            status.phase = phase;
+            status.restarts = restarts;
+            status.screen = size;
+            status.gimp_version = version;
+            changed
+        });
+        let processes: Vec<_> = self.children.iter().map(|(pid, what)| (what, pid)).collect();
+        let processes_changed = *self.processes.borrow() != processes;
+        if processes_changed {
+            self.processes.send_replace(processes);
+        }
+        if phase_changed {
+            tracing::info!(?phase, "phase");
+        }
+        if (phase_changed || processes_changed)
+            && let Err(error) = self.write_state()
+        {
+            tracing::error!(%error, "the state cannot be written to the run folder");
+        }
+    }
+
+    fn write_state(&self) -> io::Result<()> {
+        let status = self.status.borrow().clone();
+        replace_file(&self.folders.run_file(paths::LAST_STATUS_FILE), &serde_json::to_vec(&status)?)?;
+        let takeover = Takeover {
+            display: self.display,
+            processes: self.processes.borrow().clone(),
+            gimp_ready: status.phase == AgentPhase::Running,
+            status,
+        };
+        replace_file(&self.folders.run_file(TAKEOVER_FILE), &serde_json::to_vec(&takeover)?)
+    }
+
+    fn restarts(&self) -> Vec<Restart> {
+        let ours = self.lifecycle.incidents().iter().map(|incident| Restart {
+            at: rfc3339(self.started_at + incident.at),
+            what: incident.what,
+            cause: incident.exit.to_string(),
+        });
+        let all: Vec<Restart> = self.earlier.iter().cloned().chain(ours).collect();
+        all[all.len().saturating_sub(RESTARTS_SHOWN)..].to_vec()
+    }
+}
+
+async fn next_inherited(inherited: &mut Option<Inherited>) -> (i32, std::process::ExitStatus) {
+    match inherited {
+        Some(inherited) => inherited.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_name(what: Supervised) -> &'static str {
+    match what {
+        Supervised::Display => "display.log",
+        Supervised::WindowManager => "window-manager.log",
+        Supervised::Bus => "bus.log",
+        Supervised::Gimp => "gimp.log",
+    }
+}
+
+fn read_takeover(folders: &Folders) -> Option<Takeover> {
+    serde_json::from_slice(&fs::read(folders.run_file(TAKEOVER_FILE)).ok()?).ok()
+}
+
+fn read_display_number(pipe: OwnedFd) -> Option<u32> {
+    let mut line = String::new();
+    io::BufReader::new(fs::File::from(pipe)).read_line(&mut line).ok()?;
+    line.trim().parse().ok()
+}
+
+/// The socket of a server that cannot say when it is ready may appear a little later.
+fn open_patiently(display: u32, cookie: &Cookie, size: ScreenSize) -> Result<Screen, String> {
+    let deadline = Instant::now() + agent_core::lifecycle::SERVICE_START_LIMIT;
+    loop {
+        match Screen::open(display, cookie, size) {
+            Ok(screen) => return Ok(screen),
+            Err(crate::display::x11::Error::Socket(_)) if display != u32::MAX && Instant::now() < deadline => {
+                std::thread::sleep(SOCKET_POLL);
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// The size that is really set: within what GIMP can be used on and what the operator allows.
+pub fn capped(size: ScreenSize, max: (u16, u16)) -> ScreenSize {
+    let scale = if size.scale.is_finite() { size.scale.clamp(0.5, 4.0) } else { 1.0 };
+    ScreenSize {
+        width: size.width.clamp(MIN_SCREEN.0, max.0.max(MIN_SCREEN.0)),
+        height: size.height.clamp(MIN_SCREEN.1, max.1.max(MIN_SCREEN.1)),
+        scale,
+    }
+}
+
+/// Whether the C library knows a locale.
+fn is_installed(locale: &str) -> bool {
+    let plain = locale.replace('-', "_");
+    let folder = plain.split(['.', '@']).next().unwrap_or_default();
+    let named = |name: &str| std::path::Path::new("/usr/lib/locale").join(name).is_dir();
+    if locale == PLAIN_LOCALE {
+        return true;
+    }
+    if named(locale) || named(&format!("{folder}.utf8")) {
+        return true;
+    }
+    // Debian keeps all locales in one archive; its index holds the names in plain text.
+    fs::read("/usr/lib/locale/locale-archive").is_ok_and(|archive| {
+        let name = format!("{folder}.utf8");
+        archive.windows(name.len()).any(|window| window == name.as_bytes())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_capped_on_both_ends() {
+        let cap = |width, height, scale| capped(ScreenSize { width, height, scale }, (3840, 2160));
+        assert_eq!(cap(1, 1, 1.0), ScreenSize { width: 320, height: 240, scale: 1.0 });
+        assert_eq!(cap(7680, 4320, 9.0), ScreenSize { width: 3840, height: 2160, scale: 4.0 });
+        assert_eq!(cap(800, 600, f32::INFINITY).scale.to_bits(), 1.0_f32.to_bits());
+    }
+}
