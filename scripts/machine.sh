@@ -55,6 +55,10 @@ need_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
 }
 
+need_packages_to_run() { need_packages "${build_packages[@]}" "${session_packages[@]}"; }
+
+need_packages_to_test() { need_packages "${build_packages[@]}" "${session_packages[@]}" "${test_packages[@]}"; }
+
 # at_least WANTED FOUND: compares dotted versions.
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
@@ -129,7 +133,6 @@ need_node_modules() {
 
 # The web pages in web/dist, built only when something they are made of changed.
 need_web() {
-  [ -f "$here/web/package.json" ] || return 0
   need_node_modules web
   local wanted
   wanted=$(fingerprint web/src web/public web/index.html web/package.json web/package-lock.json \
