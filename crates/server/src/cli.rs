@@ -39,6 +39,7 @@ fn command() -> Command {
                 .help("Settings file [default: /etc/gimp-platform.toml if it exists]"),
         )
         .subcommand(settings_flags(Command::new("serve").about("Serve pages, API and sessions")))
+        .subcommand(Command::new("openapi").about("Print the description of the API"))
         .subcommand(settings_flags(Command::new("migrate").about("Bring the database's schema up to date and leave")))
 }
 
@@ -65,6 +66,10 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             let settings = settings(matches)?;
             crate::telemetry::init(&settings)?;
             runtime()?.block_on(async { App::open(settings, Clock::default()).await.map(drop) })
+        }
+        Some(("openapi", _)) => {
+            print!("{}", crate::api::openapi::json()?);
+            Ok(())
         }
         _ => unreachable!("clap requires a subcommand"),
     }

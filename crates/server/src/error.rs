@@ -67,6 +67,31 @@ impl From<sea_orm::DbErr> for Problem {
     }
 }
 
+/// The body of an error, as the API's description shows it (RFC 9457). Some codes add members of their own.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemDetails {
+    /// Always `about:blank`.
+    pub r#type: String,
+    /// The status in words.
+    pub title: String,
+    pub status: u16,
+    /// A sentence for people that says what to do.
+    pub detail: String,
+    /// Stable, for programs: `sessions.exists`.
+    pub code: String,
+    /// Names the request in the server's log.
+    pub request_id: Option<String>,
+    /// With the code `invalid`: what is wrong with which field.
+    pub errors: Option<Vec<FieldError>>,
+}
+
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct FieldError {
+    pub field: String,
+    pub message: String,
+}
+
 /// Put by the request-id layer into each response's extensions and into problem bodies.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);

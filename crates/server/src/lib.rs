@@ -1,5 +1,6 @@
 //! `gimp-platform`: control plane and gateway. See `docs/architecture.md`.
 
+pub mod access_log;
 pub mod api;
 pub mod auth;
 pub mod cli;
@@ -10,6 +11,7 @@ pub mod db;
 pub mod driver;
 pub mod error;
 pub mod ids;
+pub mod retention;
 pub mod serve;
 pub mod state;
 pub mod telemetry;

@@ -7,6 +7,8 @@ use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
+use crate::api::health::Preparation;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -23,6 +25,8 @@ pub struct App {
     pub driver: Arc<Driver>,
     pub workspaces: Workspaces,
     pub background: Background,
+    pub access_log: AccessLog,
+    pub preparation: Preparation,
 }
 
 impl App {
@@ -38,48 +42,72 @@ impl App {
         let driver = Arc::new(Driver::new(&settings)?);
         let workspaces = Workspaces::new(settings.clone(), db.clone(), clock.clone(), driver.clone());
         let auth = Auth::new(&settings, &clock);
-        Ok(Self { settings, db, clock, auth, driver, workspaces, background: Background::default() })
+        let background = Background::default();
+        let (access_log, writing) = AccessLog::new(db.clone(), background.cancelled());
+        background.spawn_to_finish(writing);
+        let preparation = Preparation::default();
+        Ok(Self { settings, db, clock, auth, driver, workspaces, background, access_log, preparation })
     }
 
-    /// Starts the jobs that run beside requests. They end when `background` is cancelled.
-    pub fn start(&self) {}
+    /// Starts the jobs that run beside requests. They end with `background`.
+    pub fn start(&self) {
+        self.background.spawn(crate::retention::run(self.clone()));
+        let (driver, preparation) = (self.driver.clone(), self.preparation.clone());
+        self.background.spawn(async move {
+            let result = driver.prepare().await.inspect_err(|error| tracing::error!("no session can start: {error:#}"));
+            preparation.done(result.map_err(|error| error.to_string()));
+        });
+    }
 }
 
 /// Tasks that belong to the application and end with it.
 #[derive(Clone, Default)]
 pub struct Background {
-    cancel: CancellationToken,
+    closing: CancellationToken,
+    cancelled: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Background {
     /// Runs a task until it ends by itself or the application ends, at whatever `.await` it is then.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let cancel = self.cancel.clone();
-        self.tasks.spawn(async move { cancel.run_until_cancelled_owned(task).await });
+        let cancelled = self.cancelled.clone();
+        self.tasks.spawn(async move { cancelled.run_until_cancelled_owned(task).await });
     }
 
-    /// Runs a task that watches `ending` itself and may finish its work first.
+    /// Runs a task that watches `cancelled` itself and may finish its work first.
     pub fn spawn_to_finish(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    /// Cancelled when the application ends: long answers (event streams, WebSockets) end then.
+    /// Fires when the server is about to end: long answers (event streams, WebSockets) end then, so that the browser
+    /// connects again elsewhere.
     #[must_use]
-    pub fn ending(&self) -> CancellationToken {
-        self.cancel.clone()
+    pub fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 
-    /// Ends all tasks and waits for them.
-    pub async fn end(&self) {
-        self.cancel.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+    /// Fires after the last request: tasks of `spawn_to_finish` end then.
+    #[must_use]
+    pub fn cancelled(&self) -> CancellationToken {
+        self.cancelled.clone()
+    }
+
+    /// Ends long answers.
+    pub fn close(&self) {
+        self.closing.cancel();
     }
 
     /// Ends all tasks without waiting.
     pub fn cancel(&self) {
-        self.cancel.cancel();
+        self.closing.cancel();
+        self.cancelled.cancel();
         self.tasks.close();
+    }
+
+    /// Ends all tasks and waits for them.
+    pub async fn end(&self) {
+        self.cancel();
+        self.tasks.wait().await;
     }
 }

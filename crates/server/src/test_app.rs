@@ -30,6 +30,7 @@ use crate::state::App;
 pub(crate) struct TestApp {
     pub app: App,
     pub clock: Clock,
+    router: axum::Router,
     errors_allowed: bool,
     // Last: removed after everything that uses it.
     _data: tempfile::TempDir,
@@ -58,12 +59,23 @@ impl TestApp {
         let clock = Clock::default();
         let app = App::open(settings, clock.clone()).await.expect("the application opens");
         app.start();
-        Self { app, clock, errors_allowed: false, _data: data }
+        let router = crate::api::router(app.clone());
+        Self { app, clock, router, errors_allowed: false, _data: data }
+    }
+
+    /// Waits until the driver is prepared.
+    pub async fn prepared(&self) {
+        self.app.preparation.finished().await;
     }
 
     /// For tests that provoke an internal error.
     pub fn allow_errors(&mut self) {
         self.errors_allowed = true;
+    }
+
+    /// Nobody, in front of other routes than the application's.
+    pub fn client_of(&self, router: axum::Router) -> Client {
+        Client::new(router)
     }
 
     /// Every line the application logged so far, in this process.
@@ -73,7 +85,7 @@ impl TestApp {
 
     /// Nobody: no cookies, no token.
     pub fn client(&self) -> Client {
-        Client::new(crate::api::router(self.app.clone()))
+        Client::new(self.router.clone())
     }
 
     /// A new user, signed in with a bearer token. Made behind the API: quick, and independent of registration's rules.
@@ -140,7 +152,7 @@ impl TestApp {
     pub async fn listen(&self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let router = crate::api::router(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let router = self.router.clone().into_make_service_with_connect_info::<SocketAddr>();
         self.app.background.spawn(async move { axum::serve(listener, router).await.expect("serves") });
         address
     }

@@ -39,18 +39,29 @@ pub struct Path<T>(pub T);
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let code = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => "tooLarge",
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => "notJson",
-            _ => "malformed",
+        let (code, detail) = match &rejection {
+            JsonRejection::JsonSyntaxError(error) => {
+                ("malformed", format!("The body is not JSON: {}.", innermost(error)))
+            }
+            JsonRejection::JsonDataError(error) => {
+                ("malformed", format!("The body is JSON of another shape than expected: {}.", innermost(error)))
+            }
+            JsonRejection::MissingJsonContentType(_) => {
+                ("notJson", "Send the body as JSON, with the header Content-Type: application/json.".to_owned())
+            }
+            _ if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                ("tooLarge", "The body is too large.".to_owned())
+            }
+            _ => ("malformed", "The body did not arrive whole. Send it again.".to_owned()),
         };
-        Self::new(rejection.status(), code, rejection.body_text())
+        Self::new(rejection.status(), code, detail)
     }
 }
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), "malformed", rejection.body_text())
+        let detail = format!("The query of the address can't be used: {}.", innermost(&rejection));
+        Self::new(rejection.status(), "malformed", detail)
     }
 }
 
@@ -59,4 +70,13 @@ impl From<PathRejection> for Problem {
     fn from(_: PathRejection) -> Self {
         Self::not_found("page or thing")
     }
+}
+
+/// What serde says, without the words around it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string().trim_end_matches('.').to_owned()
 }

@@ -7,6 +7,7 @@ use axum_extra::extract::CookieJar;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::token;
+use crate::api::observe::Visitor;
 use crate::db::entity;
 use crate::error::Problem;
 use crate::ids::{SignInId, UserId};
@@ -62,6 +63,9 @@ impl FromRequestParts<App> for CurrentUser {
         }
         let token = access_token(parts).ok_or_else(signed_out)?;
         let user = find(app, &token).await?.ok_or_else(signed_out)?;
+        if let Some(visitor) = parts.extensions.get::<Visitor>() {
+            visitor.is(user.id);
+        }
         parts.extensions.insert(user.clone());
         Ok(user)
     }

@@ -167,6 +167,11 @@ impl Answer {
         if self.body.is_empty() { Value::Null } else { self.json() }
     }
 
+    #[track_caller]
+    pub fn expect_text(&self, status: u16, text: &str) {
+        assert_eq!((self.status(), self.text()), (status, text));
+    }
+
     /// The problem details of an error with this status and code.
     #[track_caller]
     pub fn expect_problem(&self, status: u16, code: &str) -> Value {

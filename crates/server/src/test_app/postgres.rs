@@ -86,12 +86,12 @@ fn start(folder: &Path, runner: u32) {
         while [ -d "/proc/$server" ]; do sleep 0.1; done
         rm -rf "$2" "$2.lock""#;
     Command::new("setsid")
-        .args(["sh", "-c", script, "sh", &runner.to_string()])
+        .args(["--fork", "sh", "-c", script, "sh", &runner.to_string()])
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
+        .status()
         .expect("the watcher runs");
 }
 
