@@ -70,7 +70,7 @@ const server = createServer(async (req, res) => {
     if (m === 'DELETE') { change(s, { stage: 'save' }); setTimeout(() => change(s, { status: 'stopped', stage: null, endedAt: iso(), endReason: 'user' }), 1500); return send(res, 202, s); }
     if (g[2] === '/extend') { change(s, { expiresAt: iso(7200e3) }); return send(res, 200, s); }
     if (g[2] === '/open') return send(res, 204);
-    if (g[2] === '/screen') { const n = `${b.width}x${b.height}`; return execFile('xrandr', ['-display', DISPLAY, '--fb', n], (e) => { if (e) console.log('xrandr', String(e)); send(res, 200, b); }); }
+    if (g[2] === '/screen') { const n = `${b.width}x${b.height}`; return execFile('sh', ['-c', `export DISPLAY=${DISPLAY}; O=$(xrandr | awk '/ connected/{print $1}'); xrandr --newmode ${n} 100 ${b.width} ${b.width} ${b.width} ${b.width} ${b.height} ${b.height} ${b.height} ${b.height}; xrandr --addmode $O ${n}; xrandr --output $O --mode ${n}`], (e) => { if (e) console.log('xrandr', String(e)); send(res, 200, b); }); }
   }
   if (is('GET', '/files')) { const d = q.get('path') ?? ''; if (d && !files.has(d)) return problem(res, 404, 'files.notFound', 'There is no such folder.'); return send(res, 200, { path: d, entries: [...files.keys()].filter((k) => (k.includes('/') ? k.slice(0, k.lastIndexOf('/')) : '') === d).map(entry) }); }
   if (is('POST', '/files/folder')) { if (files.has(b.path)) return problem(res, 409, 'files.exists', 'Exists.'); put(b.path, null); return send(res, 201, entry(b.path)); }

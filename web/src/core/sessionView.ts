@@ -3,7 +3,8 @@
 
 import { Clipboard } from './clipboard';
 import { Connection, type ConnectionState, type EndCause, type Probe } from './connection';
-import { type Chord, keysymOf, pressChord } from './keys';
+import { type Chord, keysym, keysymOf, pressChord } from './keys';
+import { TrackpadPinch } from './pinch';
 import { place, ScreenFollower, type ScreenSize, type Viewport } from './screen';
 import type { PictureSize, TransportFactory } from './transport';
 
@@ -26,11 +27,13 @@ export class SessionView {
   readonly #connection: Connection;
   readonly #follower: ScreenFollower;
   readonly #clipboard: Clipboard;
+  readonly #pinch: TrackpadPinch;
   readonly #abort = new AbortController();
   /** Exactly where the picture is; holds the last picture below the live one. */
   readonly #stage: HTMLElement;
   readonly #last: HTMLCanvasElement;
   #picture: PictureSize | null = null;
+  #focusOnClick = true;
   #viewport: Viewport;
 
   constructor(options: SessionViewOptions) {
@@ -66,6 +69,7 @@ export class SessionView {
       typePaste: () => this.sendKey(keysymOf('v'), 'KeyV'),
       onRemoteText: options.onRemoteText,
     });
+    this.#pinch = new TrackpadPinch(element, (down) => this.sendKey(keysym.control, 'ControlLeft', down));
     this.#follower = new ScreenFollower({
       element,
       request: options.requestScreen,
@@ -100,9 +104,10 @@ export class SessionView {
 
   /** Takes everything down. */
   destroy(): void {
-    this.#connection.close('closed');
     this.#abort.abort();
     this.#clipboard.stop();
+    this.#pinch.stop();
+    this.#connection.close('closed');
     this.#follower.stop();
     this.#stage.remove();
   }
@@ -124,6 +129,12 @@ export class SessionView {
     this.#connection.transport?.sendClipboard(text);
   }
 
+  /** While the on-screen keyboard is shown, touching the picture must not take the focus from it. */
+  set focusOnClick(on: boolean) {
+    this.#focusOnClick = on;
+    this.#connection.transport?.setFocusOnClick(on);
+  }
+
   /** Bytes received by the present transport. */
   get received(): number {
     return this.#connection.transport?.stats().received ?? 0;
@@ -136,6 +147,7 @@ export class SessionView {
     if (connected) {
       // The live picture covers it now; a picture is 8 MB and more.
       this.#last.width = this.#last.height = 0;
+      this.#connection.transport?.setFocusOnClick(this.#focusOnClick);
       const active = document.activeElement;
       if (!active || active === document.body) this.focus();
     }

@@ -18,7 +18,17 @@ export function typedBetween(before: string, after: string): Typed {
   return { backspaces: from.length - same, text: to.slice(same).join('') };
 }
 
-// The field never runs empty, or a keyboard would not report backspace. Two blanks that no correction touches.
+const NAMED: ReadonlyMap<string, number> = new Map([
+  ['Enter', keysym.return],
+  ['Tab', keysym.tab],
+  ['Escape', keysym.escape],
+  ['ArrowLeft', keysym.left],
+  ['ArrowUp', keysym.up],
+  ['ArrowRight', keysym.right],
+  ['ArrowDown', keysym.down],
+]);
+
+// The field never runs empty, or a keyboard would not report backspace. Blanks that no correction touches.
 const FILLER = '\u00a0'.repeat(64);
 const LONGEST = 4096;
 
@@ -28,14 +38,33 @@ export class SoftKeyboard {
   #text = FILLER;
 
   /** `field` should be there but not be seen; it must not be `display: none`, or it could not have the focus. */
-  constructor(field: HTMLTextAreaElement, type: (keysym: number, code: string) => void) {
+  constructor(field: HTMLTextAreaElement, type: (keysym: number, code: string) => void, onShown: (shown: boolean) => void) {
     this.#field = field;
     field.autocapitalize = 'off';
     field.autocomplete = 'off';
     field.spellcheck = false;
     const signal = this.#abort.signal;
     this.#reset();
-    field.addEventListener('focus', () => this.#reset(), { signal });
+    field.addEventListener(
+      'focus',
+      () => {
+        this.#reset();
+        onShown(true);
+      },
+      { signal },
+    );
+    field.addEventListener('blur', () => onShown(false), { signal });
+    // What a keyboard can say by keys alone: the rest arrives as input.
+    field.addEventListener(
+      'keydown',
+      (event) => {
+        const key = NAMED.get(event.key);
+        if (key === undefined) return;
+        event.preventDefault();
+        type(key, event.code || event.key);
+      },
+      { signal },
+    );
     field.addEventListener(
       'input',
       () => {

@@ -43,6 +43,8 @@ export interface Transport {
   releaseKeys(): void;
   sendClipboard(text: string): void;
   focus(): void;
+  /** Whether touching the picture takes the focus; not while the on-screen keyboard is shown. */
+  setFocusOnClick(on: boolean): void;
 
   /** Copies the picture as it is now; false while there is none. Works after `closed` too. */
   copyPicture(into: HTMLCanvasElement): boolean;

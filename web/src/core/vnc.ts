@@ -98,6 +98,10 @@ export class VncTransport implements Transport {
     this.#canvas?.focus({ preventScroll: true });
   }
 
+  setFocusOnClick(on: boolean): void {
+    if (this.#rfb) this.#rfb.focusOnClick = on;
+  }
+
   copyPicture(into: HTMLCanvasElement): boolean {
     const canvas = this.#canvas;
     if (!canvas || canvas.width === 0 || canvas.height === 0) return false;

@@ -1,7 +1,8 @@
 // One upload in chunks that goes on after a pause, a lost network or a reload. Pure: the calls and the waiting are
 // given.
 
-import { ApiError, type Entry } from '../../api';
+import type { Entry } from '../../api';
+import { ApiError } from '../../api/error';
 import { backoff } from '../../core/backoff';
 
 export interface UploadCalls {

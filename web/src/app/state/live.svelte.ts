@@ -34,6 +34,8 @@ class Live {
     this.#running = true;
     window.addEventListener('online', this.#hurry);
     this.#open();
+    // Not by the stream alone: a proxy on the way may hold it back.
+    void this.refresh().catch(() => undefined);
     void this.refreshQuota();
   }
 
@@ -66,6 +68,12 @@ class Live {
 
   dismissKind(sessionId: string, kind: Notice['kind']): void {
     this.notices = this.notices.filter((other) => other.sessionId !== sessionId || other.kind !== kind);
+  }
+
+  /** Asks for the sessions instead of waiting to be told. */
+  async refresh(): Promise<void> {
+    const { sessions } = await body(api.GET('/api/v1/sessions', { params: { query: { limit: 20 } } }));
+    if (this.#running) await this.#takeAll(sessions.filter((session) => !isOver(session)));
   }
 
   async refreshQuota(): Promise<void> {
@@ -112,12 +120,12 @@ class Live {
   async #again(): Promise<void> {
     if (!this.#running) return;
     try {
-      // Nothing tells why a stream ended. A call with the usual refreshing finds out whether the sign-in ran out.
-      if (this.#failures > 1) await api.GET('/api/v1/users/profile');
+      // Nothing tells why a stream ended. An ordinary call finds out whether the sign-in ran out.
+      if (this.#failures > 1) await this.refresh();
     } catch {
-      if (!this.#running) return;
+      // Still unreachable, or signed out and stopped.
     }
-    this.#open();
+    if (this.#running) this.#open();
   }
 
   async #takeAll(sessions: readonly Session[]): Promise<void> {

@@ -1,0 +1,170 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+import { Connection, type ConnectionState, type Probe } from './connection';
+import type { Transport, TransportEvents, TransportListener } from './transport';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+test('opens, and says so once', () => {
+  const { connection, transports, states } = setup();
+  connection.start();
+  connection.start();
+  expect(transports).toHaveLength(1);
+  transports[0]?.emit('open', undefined);
+  expect(states()).toEqual(['connecting', 'connected']);
+});
+
+test('after a loss the picture is kept and the next transport is made once the session is known to run', async () => {
+  const { connection, transports, states, lost } = setup();
+  connection.start();
+  transports[0]?.emit('open', undefined);
+  transports[0]?.lose();
+  expect(lost).toEqual([transports[0]]);
+  expect(transports).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(transports).toHaveLength(2);
+  transports[1]?.emit('open', undefined);
+  expect(states()).toEqual(['connecting', 'connected', 'reconnecting', 'reconnecting', 'connected']);
+});
+
+test('waits longer after each failure and never gives up while the server is unreachable', async () => {
+  const { connection, transports, probe } = setup();
+  probe.mockResolvedValue('unreachable');
+  connection.start();
+  transports[0]?.lose();
+  await vi.advanceTimersByTimeAsync(5 * 60_000);
+  const asked = probe.mock.calls.length;
+  // 8 s apart at most, 4 s apart at least, and some quicker ones in the beginning.
+  expect(asked).toBeGreaterThan(30);
+  expect(asked).toBeLessThan(90);
+  expect(connection.state.kind).toBe('reconnecting');
+  probe.mockResolvedValue('running');
+  await vi.advanceTimersByTimeAsync(8_000);
+  expect(transports).toHaveLength(2);
+});
+
+test('a session that has ended meanwhile ends the connection for good', async () => {
+  const { connection, transports, probe } = setup();
+  probe.mockResolvedValue('ended');
+  connection.start();
+  transports[0]?.emit('open', undefined);
+  transports[0]?.lose();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(connection.state).toEqual({ kind: 'ended', cause: 'sessionEnded' });
+  connection.start();
+  connection.retryNow();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(transports).toHaveLength(1);
+});
+
+test('signing out elsewhere ends it too', async () => {
+  const { connection, transports, probe } = setup();
+  probe.mockResolvedValue('signedOut');
+  connection.start();
+  transports[0]?.lose();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(connection.state).toEqual({ kind: 'ended', cause: 'signedOut' });
+});
+
+test('a transport that never opens is given up', async () => {
+  const { connection, transports } = setup();
+  connection.start();
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(transports[0]?.disconnected).toBe(true);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(transports).toHaveLength(2);
+});
+
+test('what an abandoned transport says is ignored', async () => {
+  const { connection, transports, sizes } = setup();
+  connection.start();
+  transports[0]?.lose();
+  await vi.advanceTimersByTimeAsync(1_000);
+  transports[0]?.emit('open', undefined);
+  transports[0]?.emit('size', { width: 1, height: 1 });
+  expect(connection.state.kind).toBe('reconnecting');
+  expect(sizes).toEqual([]);
+  transports[1]?.emit('size', { width: 640, height: 480 });
+  expect(sizes).toEqual([{ width: 640, height: 480 }]);
+});
+
+test('trying at once skips the wait, and the old wait does not open a second transport', async () => {
+  const { connection, transports } = setup();
+  connection.start();
+  transports[0]?.lose();
+  connection.retryNow();
+  connection.retryNow();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(transports).toHaveLength(2);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(transports).toHaveLength(2);
+});
+
+test('an answer that comes after the page left changes nothing', async () => {
+  const { connection, transports, probe } = setup();
+  let answer: (probe: Probe) => void = () => undefined;
+  probe.mockReturnValue(new Promise((resolve) => (answer = resolve)));
+  connection.start();
+  transports[0]?.lose();
+  await vi.advanceTimersByTimeAsync(1_000);
+  connection.close('closed');
+  answer('running');
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(transports).toHaveLength(1);
+  expect(connection.state).toEqual({ kind: 'ended', cause: 'closed' });
+});
+
+class FakeTransport implements Transport {
+  disconnected = false;
+  #listener: TransportListener = () => undefined;
+
+  connect(listener: TransportListener): void {
+    this.#listener = listener;
+  }
+
+  emit<K extends keyof TransportEvents>(event: K, data: TransportEvents[K]): void {
+    this.#listener(event, data);
+  }
+
+  lose(): void {
+    this.emit('closed', { cause: 'lost', detail: 'test' });
+  }
+
+  disconnect(): void {
+    this.disconnected = true;
+  }
+
+  sendKey(): void {}
+  releaseKeys(): void {}
+  sendClipboard(): void {}
+  focus(): void {}
+  setFocusOnClick(): void {}
+  copyPicture(): boolean {
+    return true;
+  }
+  stats() {
+    return { received: 0 };
+  }
+}
+
+function setup() {
+  const transports: FakeTransport[] = [];
+  const seen: ConnectionState[] = [];
+  const lost: Transport[] = [];
+  const sizes: unknown[] = [];
+  const probe = vi.fn<() => Promise<Probe>>().mockResolvedValue('running');
+  const connection = new Connection({
+    makeTransport: () => {
+      const transport = new FakeTransport();
+      transports.push(transport);
+      return transport;
+    },
+    probe,
+    onState: (state) => seen.push(state),
+    onSize: (size) => sizes.push(size),
+    onClipboard: () => undefined,
+    onLost: (transport) => lost.push(transport),
+  });
+  return { connection, transports, probe, lost, sizes, states: () => seen.map(({ kind }) => kind) };
+}
