@@ -21,11 +21,11 @@ await page.getByRole('button', { name: 'New folder' }).click(); await page.getBy
 await page.getByLabel('Name').fill('Commissions'); await page.keyboard.press('Enter'); await page.getByRole('button', { name: 'Commissions', exact: true }).click(); await page.getByText('This folder is empty').waitFor(); await shot(page, 'emptyfolder', true);
 await page.getByRole('button', { name: 'Files', exact: true }).click();
 // open an image: starts GIMP and opens it
-let opened = null; page.on('request', (r) => { if (r.url().endsWith('/open')) opened = r.postData(); });
+let opened = null; page.on('request', (r) => { if (r.url().endsWith('/open')) opened = r.url(); });
 await page.getByRole('button', { name: 'Open in GIMP' }).nth(2).click();
 await page.waitForURL(/session/); await page.waitForTimeout(600); await shot(page, 'session-starting');
 const st = page.getByTestId('session-state');
-await page.locator('[data-testid=session-state][data-state=connected]').waitFor(); await page.waitForTimeout(500); console.log('opened', opened);
+await page.locator('[data-testid=session-state][data-state=connected]').waitFor(); await page.waitForTimeout(500); console.log("opened", opened);
 // keyboard through xev
 const xev = spawn('xev', ['-geometry', '600x400+20+20'], { env: { ...process.env, DISPLAY: ':77' } }); let log = ''; xev.stdout.on('data', (d) => (log += d));
 await page.waitForTimeout(800); await page.mouse.move(200, 250); await page.mouse.click(200, 250); await page.waitForTimeout(300);

@@ -29,8 +29,9 @@ export class SessionView {
   readonly #clipboard: Clipboard;
   readonly #pinch: TrackpadPinch;
   readonly #abort = new AbortController();
-  /** Exactly where the picture is; holds the last picture below the live one. */
+  /** Exactly where the picture is. */
   readonly #stage: HTMLElement;
+  /** The last picture, below the live one until that is drawn again. */
   readonly #last: HTMLCanvasElement;
   #picture: PictureSize | null = null;
   #focusOnClick = true;
@@ -49,7 +50,7 @@ export class SessionView {
       Object.assign(layer.style, { position: 'absolute', left: '0', top: '0', width: '100%', height: '100%' });
     }
     this.#last.setAttribute('aria-hidden', 'true');
-    this.#stage.append(this.#last, live);
+    this.#stage.append(live);
     element.append(this.#stage);
 
     this.#connection = new Connection({
@@ -61,7 +62,9 @@ export class SessionView {
         this.#place();
       },
       onClipboard: (text) => void this.#clipboard.remoteText(text),
-      onLost: (transport) => transport.copyPicture(this.#last),
+      onLost: (transport) => {
+        if (transport.copyPicture(this.#last)) this.#stage.prepend(this.#last);
+      },
     });
     this.#clipboard = new Clipboard({
       element,
@@ -146,6 +149,7 @@ export class SessionView {
     this.#follower.enabled = connected;
     if (connected) {
       // The live picture covers it now; a picture is 8 MB and more.
+      this.#last.remove();
       this.#last.width = this.#last.height = 0;
       this.#connection.transport?.setFocusOnClick(this.#focusOnClick);
       const active = document.activeElement;

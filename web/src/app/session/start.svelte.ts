@@ -18,7 +18,7 @@ export async function startSession(): Promise<Started> {
     live.take(session);
     return { session };
   } catch (error) {
-    if (error instanceof ApiError && error.code === 'session.exists' && typeof error.extra.sessionId === 'string') {
+    if (error instanceof ApiError && error.status === 409 && typeof error.extra.sessionId === 'string') {
       return { existing: error.extra.sessionId };
     }
     throw error;
