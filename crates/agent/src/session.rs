@@ -363,7 +363,7 @@ impl Session {
             Request::Resize(size, answer) => self.resize(size, answer),
             Request::Writes { allowed, done } => {
                 self.writes_allowed = allowed;
-                let _ = done.send(limits::set_writes(allowed));
+                let _ = done.send(self.limit_writes());
             }
             Request::End(reason) => self.pending.push_back(Input::EndRequested(reason)),
             Request::ViewerJoined => self.change_viewers(|viewers| viewers.saturating_add(1)),
@@ -435,10 +435,16 @@ impl Session {
         let (log, variables) = (self.folders.run_file(log_name(what)), self.environment());
         variables.apply(&mut command, &log)?;
         let pid = self.children.spawn(what, &mut command).with_context(|| format!("{:?}", command.get_program()))?;
-        if !self.writes_allowed {
+        if !self.writes_allowed && what == Supervised::Gimp {
             limits::set_writes_of(pid, false)?;
         }
         Ok(())
+    }
+
+    fn limit_writes(&self) -> io::Result<()> {
+        let limited = self.children.iter().filter(|(_, what)| *what == Supervised::Gimp);
+        let limited: Vec<i32> = limited.map(|(pid, _)| pid).collect();
+        limits::set_writes(&limited, self.writes_allowed)
     }
 
     fn environment(&self) -> Environment {
@@ -545,7 +551,7 @@ impl Session {
         // Copies must not fail for a quota that the session is about to stop using.
         if !self.writes_allowed {
             self.writes_allowed = true;
-            if let Err(error) = limits::set_writes(true) {
+            if let Err(error) = self.limit_writes() {
                 tracing::warn!(%error, "cannot lift the limit on writing");
             }
         }

@@ -1,20 +1,19 @@
-//! Stops and allows writing for all processes below the agent, through their limit on file size. The agent itself is
-//! never limited: it has recovery copies to keep.
+//! Stops and allows writing for GIMP and its plug-ins, through their limit on file size. The agent itself is never
+//! limited: it has recovery copies to keep. Nor are Xorg and openbox: they take SIGXFSZ for a fatal error, and write
+//! nothing of the user's.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-use rustix::process::{Pid, Resource, Rlimit, getpid, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-/// Applies to everything the agent started, directly or not. Processes that end meanwhile are fine.
-pub fn set_writes(allowed: bool) -> io::Result<()> {
+/// Applies to the processes `roots` and everything below them. Processes that end meanwhile are fine.
+pub fn set_writes(roots: &[i32], allowed: bool) -> io::Result<()> {
     let parents = parents()?;
-    let agent = getpid().as_raw_nonzero().get();
-    for pid in parents.keys().copied().filter(|pid| *pid != agent && descends_from(*pid, agent, &parents)) {
-        if let Some(pid) = Pid::from_raw(pid) {
-            set_writes_of(pid, allowed)?;
-        }
+    let concerned = |pid: &i32| roots.iter().any(|root| root == pid || descends_from(*pid, *root, &parents));
+    for pid in parents.keys().copied().filter(concerned).filter_map(Pid::from_raw) {
+        set_writes_of(pid, allowed)?;
     }
     Ok(())
 }

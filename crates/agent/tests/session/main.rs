@@ -1,0 +1,333 @@
+//! Whole sessions with real Xorg, openbox, D-Bus and GIMP.
+
+mod harness;
+mod rfb;
+
+use std::collections::HashSet;
+use std::fs;
+
+use harness::{Options, TestSession};
+use hyper::{Method, Request, StatusCode};
+use protocol::agent::{AgentPhase, OPEN_PATH, SCREEN_PATH, STATUS_PATH, Supervised, VNC_PATH, WRITES_PATH};
+use protocol::session::{EndReason, StartStep};
+use rfb::Viewer;
+use rustix::process::{Signal, kill_process};
+use serde_json::json;
+
+const MAIN_WINDOW: &str = "gimp-image-window-1";
+const RED: u32 = 0x00FF_0000;
+
+/// GIMP fills the screen and nothing else is open: no tips, no welcome, no recovery dialog.
+fn assert_only_gimp_on_screen(session: &TestSession, size: (u16, u16)) {
+    let display = session.display();
+    assert_eq!(display.size(), size);
+    let windows = display.windows();
+    assert_eq!(windows.len(), 1, "{windows:?}");
+    let main = &windows[0];
+    assert_eq!(main.role, MAIN_WINDOW);
+    assert_eq!((main.x, main.y, (main.width, main.height)), (0, 0, size), "{main:?}");
+}
+
+fn colours(picture: &[u32]) -> usize {
+    picture.iter().collect::<HashSet<_>>().len()
+}
+
+fn mostly_red(picture: &[u32]) -> bool {
+    picture.iter().filter(|pixel| **pixel == RED).count() > 320 * 200 / 2
+}
+
+#[tokio::test]
+async fn a_new_workspace_gets_a_painted_gimp_over_the_whole_screen() {
+    let mut session = TestSession::ready().await;
+    assert_only_gimp_on_screen(&session, (1280, 800));
+    assert!(colours(&session.display().picture()) > 50, "tools and docks are painted");
+    let status = session.status().await;
+    let steps: Vec<_> = status.timings.iter().map(|timing| timing.step).collect();
+    assert_eq!(steps, [StartStep::StartingDisplay, StartStep::StartingGimp, StartStep::Ready]);
+    assert!(status.gimp_version.is_some() && status.restarts.is_empty());
+
+    assert!(session.end(EndReason::User).await.success());
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::User });
+    assert!(session.recoveries().is_empty());
+    let profile = session.home.join(".config/GIMP");
+    let series = fs::read_dir(profile).expect("a profile").next().expect("a series").expect("entry").path();
+    assert!(fs::read_to_string(series.join("sessionrc")).expect("reads").contains("gimp-tool-options"), "quit cleanly");
+    assert!(!session.log().contains("\"ERROR\""), "{}", session.log());
+}
+
+#[tokio::test]
+async fn the_screen_takes_any_size_within_the_cap_and_gimp_follows() {
+    let session = TestSession::ready().await;
+    for (width, height) in [(1537, 823), (411, 731), (2560, 1440), (900, 1600)] {
+        let wanted = json!({"width": width, "height": height, "scale": 1.0});
+        let (code, became) = session.call(Method::PUT, SCREEN_PATH, Some(wanted.clone())).await;
+        assert_eq!((code, became), (StatusCode::OK, wanted));
+        let display = session.display();
+        assert_eq!(display.size(), (width, height));
+        if width >= 900 {
+            display
+                .wait_for_picture("GIMP over the whole screen", |_| {
+                    display.windows().iter().any(|window| (window.width, window.height) == (width, height))
+                })
+                .await;
+        }
+    }
+    let huge = json!({"width": 60000, "height": 60000, "scale": 99.0});
+    let (_, became) = session.call(Method::PUT, SCREEN_PATH, Some(huge)).await;
+    assert_eq!(became, json!({"width": 3840, "height": 2160, "scale": 4.0}));
+    assert_eq!(session.status().await.screen.width, 3840);
+    let (code, problem) = session.call(Method::PUT, SCREEN_PATH, Some(json!({"width": -1}))).await;
+    assert_eq!((code, problem["code"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("body.invalid")));
+}
+
+#[tokio::test]
+async fn a_file_of_the_workspace_opens_clean_and_others_do_not() {
+    let mut session = TestSession::ready().await;
+    let red = image::RgbImage::from_pixel(320, 200, image::Rgb([255, 0, 0]));
+    red.save(session.home.join("été 1.png")).expect("writes a picture");
+    std::os::unix::fs::symlink("/etc/hostname", session.home.join("outside.png")).expect("links");
+    let open = |path: &str| session.call(Method::POST, OPEN_PATH, Some(json!({"path": path})));
+
+    assert_eq!(open("missing.png").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(open("outside.png").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(open("../x.png").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(open("été 1.png").await.0, StatusCode::NO_CONTENT);
+    session.display().wait_for_picture("the picture", mostly_red).await;
+
+    session.end(EndReason::User).await;
+    assert!(session.recoveries().is_empty(), "an opened picture is not unsaved work");
+}
+
+#[tokio::test]
+async fn a_viewer_sees_the_screen_types_points_and_is_counted() {
+    let session = TestSession::ready().await;
+    let mut viewer = Viewer::connect(&session).await;
+    assert_eq!((viewer.width, viewer.height, viewer.name.as_str()), (1280, 800, "GIMP"));
+    let other = Viewer::connect(&session).await;
+    session.wait_for(|status| status.viewers == 2).await;
+    drop(other);
+    session.wait_for(|status| status.viewers == 1).await;
+    let seen: HashSet<_> = viewer.picture().await.chunks_exact(4).map(<[u8]>::to_vec).collect();
+    assert!(seen.len() > 50, "the viewer sees tools and docks");
+
+    let idle = session.status().await.idle_ms;
+    viewer.point(640, 400, 0).await;
+    viewer.point(641, 401, 0).await;
+    let mut fresh = session.status().await.idle_ms;
+    let deadline = std::time::Instant::now() + harness::LIMIT;
+    while fresh >= idle && std::time::Instant::now() < deadline {
+        fresh = session.status().await.idle_ms;
+    }
+    assert!(fresh < idle, "pointing counts as human input: {fresh} ms after {idle} ms");
+}
+
+#[tokio::test]
+async fn unsaved_work_is_copied_at_the_end_and_offered_without_a_dialog() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut session = TestSession::start(folder.path(), Options::default());
+    session.wait_for(|status| status.phase == AgentPhase::Running).await;
+    session.paint().await;
+    assert!(session.end(EndReason::Expired).await.success());
+
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::Expired });
+    let recoveries = session.recoveries();
+    assert_eq!(recoveries.len(), 1, "{recoveries:?}");
+    assert_eq!((recoveries[0].name.as_str(), recoveries[0].original.as_deref()), ("Untitled", None));
+    let copy = fs::read(session.recovery_file(&recoveries[0])).expect("reads");
+    assert!(copy.starts_with(b"gimp xcf "));
+    assert_eq!(recoveries[0].size, copy.len() as u64);
+
+    let session = TestSession::start(folder.path(), Options::default());
+    session.wait_for(|status| status.phase == AgentPhase::Running).await;
+    assert_only_gimp_on_screen(&session, (1280, 800));
+    let path = format!("{}/{}.xcf", protocol::session::RECOVERY_DIR, recoveries[0].id);
+    let (code, _) = session.call(Method::POST, OPEN_PATH, Some(json!({"path": path, "asNew": true}))).await;
+    assert_eq!(code, StatusCode::NO_CONTENT);
+    session.display().wait_for_picture("the recovered picture", mostly_red).await;
+}
+
+#[tokio::test]
+async fn a_changed_file_keeps_its_name_in_the_recovery() {
+    let mut session = TestSession::ready().await;
+    let blue = image::RgbImage::from_pixel(320, 200, image::Rgb([0, 0, 255]));
+    fs::create_dir(session.home.join("pictures")).expect("creates");
+    let file = session.home.join("pictures/sea \"1\".png");
+    blue.save(&file).expect("writes a picture");
+    let before = fs::read(&file).expect("reads");
+    let (code, _) = session.call(Method::POST, OPEN_PATH, Some(json!({"path": "pictures/sea \"1\".png"}))).await;
+    assert_eq!(code, StatusCode::NO_CONTENT);
+    let display = session.display();
+    display
+        .wait_for_picture("the picture", |picture| picture.iter().filter(|p| **p == 0x0000_00FF).count() > 9000)
+        .await;
+    let (list, layer) = match session.status().await.gimp_version {
+        Some(version) if version.starts_with('2') => {
+            ("(cadr (gimp-image-list))", "(car (gimp-image-get-active-drawable image))")
+        }
+        _ => ("(car (gimp-get-images))", "(vector-ref (car (gimp-image-get-layers image)) 0)"),
+    };
+    session.script(&format!("(let* ((image (vector-ref {list} 0))) (gimp-drawable-invert {layer} FALSE))")).await;
+    session.end(EndReason::User).await;
+
+    let recoveries = session.recoveries();
+    assert_eq!(recoveries.len(), 1, "{recoveries:?}");
+    assert_eq!(recoveries[0].original.as_deref(), Some("pictures/sea \"1\".png"));
+    assert_eq!(fs::read(&file).expect("reads"), before, "the user's file is untouched");
+}
+
+#[tokio::test]
+async fn gimp_killed_comes_back_and_the_session_says_so() {
+    let session = TestSession::ready().await;
+    session.kill(Supervised::Gimp, Signal::KILL);
+    let status = session.wait_for(|status| status.restarts.len() == 1 && status.phase == AgentPhase::Running).await;
+    assert_eq!((status.restarts[0].what, status.restarts[0].cause.as_str()), (Supervised::Gimp, "killed by signal 9"));
+    assert_only_gimp_on_screen(&session, (1280, 800));
+}
+
+#[tokio::test]
+async fn the_display_killed_comes_back_with_gimp_at_the_same_size() {
+    let session = TestSession::ready().await;
+    session.call(Method::PUT, SCREEN_PATH, Some(json!({"width": 1400, "height": 900, "scale": 1.0}))).await;
+    session.kill(Supervised::Display, Signal::KILL);
+    let status = session.wait_for(|status| !status.restarts.is_empty() && status.phase == AgentPhase::Running).await;
+    let what: Vec<_> = status.restarts.iter().map(|restart| restart.what).collect();
+    assert_eq!(what, [Supervised::Display], "what dies with the display is one incident");
+    assert_only_gimp_on_screen(&session, (1400, 900));
+}
+
+#[tokio::test]
+async fn window_manager_and_bus_come_back() {
+    let session = TestSession::ready().await;
+    session.kill(Supervised::WindowManager, Signal::KILL);
+    session.wait_for(|status| status.restarts.len() == 1).await;
+    session.kill(Supervised::Bus, Signal::KILL);
+    let status = session.wait_for(|status| status.restarts.len() == 2 && status.phase == AgentPhase::Running).await;
+    assert_eq!(status.restarts[1].what, Supervised::Bus);
+    session.paint().await;
+    session.display().wait_for_picture("the picture", mostly_red).await;
+}
+
+#[tokio::test]
+async fn a_gimp_that_keeps_dying_ends_the_session_as_crashed() {
+    let mut session = TestSession::ready().await;
+    for restarts in 1..=3 {
+        session.kill(Supervised::Gimp, Signal::KILL);
+        session.wait_for(|status| status.restarts.len() == restarts && status.phase == AgentPhase::Running).await;
+    }
+    session.kill(Supervised::Gimp, Signal::KILL);
+    session.exited().await;
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::Crashed });
+}
+
+#[tokio::test]
+async fn quitting_gimp_ends_the_session_as_the_users_wish() {
+    let mut session = TestSession::ready().await;
+    let mut viewer = Viewer::connect(&session).await;
+    const CONTROL: u32 = 0xFFE3;
+    viewer.point(640, 400, 0).await;
+    viewer.chord(&[CONTROL, u32::from(b'q')]).await;
+    assert!(session.exited().await.success());
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::User });
+}
+
+#[tokio::test]
+async fn a_modal_dialog_does_not_keep_unsaved_work_from_being_copied() {
+    let mut session = TestSession::ready().await;
+    session.paint().await;
+    let mut viewer = Viewer::connect(&session).await;
+    const CONTROL: u32 = 0xFFE3;
+    viewer.point(640, 400, 0).await;
+    viewer.chord(&[CONTROL, u32::from(b'q')]).await;
+    let display = session.display();
+    display.wait_for_picture("the dialog that asks whether to quit", |_| display.windows().len() == 2).await;
+    session.end(EndReason::Idle).await;
+    assert_eq!(session.recoveries().len(), 1);
+}
+
+#[tokio::test]
+async fn a_killed_agent_is_replaced_and_gimp_lives_on() {
+    let mut session = TestSession::ready().await;
+    session.paint().await;
+    let before = session.processes();
+    let killed = session.agent_pid();
+    kill_process(killed, Signal::KILL).expect("kills");
+    harness::gone(killed).await;
+    session.wait_for(|status| status.phase == AgentPhase::Running).await;
+    assert_eq!(
+        session.processes().iter().find(|(what, _)| *what == Supervised::Gimp),
+        before.iter().find(|(what, _)| *what == Supervised::Gimp)
+    );
+    session.display().wait_for_picture("the picture", mostly_red).await;
+    session.wait_for(|status| status.restarts.iter().all(|restart| restart.what == Supervised::WindowManager)).await;
+    assert!(session.end(EndReason::User).await.success());
+    assert_eq!(session.recoveries().len(), 1);
+}
+
+#[tokio::test]
+async fn a_killed_guard_ends_the_session_in_good_order() {
+    let mut session = TestSession::ready().await;
+    session.paint().await;
+    let agent = session.agent_pid();
+    kill_process(session.guard_pid(), Signal::KILL).expect("kills");
+    harness::gone(agent).await;
+    session.exited().await;
+    assert_eq!(session.recoveries().len(), 1);
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::Evicted });
+}
+
+#[tokio::test]
+async fn stopped_writes_fail_without_harm_and_copies_are_still_made() {
+    let mut session = TestSession::ready().await;
+    session.paint().await;
+    let file = session.home.join("big.txt");
+    let write = format!(
+        "(let ((port (open-output-file \"{}\"))) (display \"too much\" port) (close-output-port port))",
+        file.display()
+    );
+    let (code, _) = session.call(Method::PUT, WRITES_PATH, Some(json!({"allowed": false}))).await;
+    assert_eq!(code, StatusCode::NO_CONTENT);
+    for (what, pid) in session.processes().into_iter().filter(|(what, _)| *what == Supervised::Gimp) {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
+        let line = limits.lines().find(|line| line.starts_with("Max file size")).expect("the limit");
+        assert_eq!(line.split_whitespace().nth(3), Some("0"), "{what:?}");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("signals");
+        let ignored = u64::from_str_radix(ignored.trim(), 16).expect("hexadecimal");
+        assert_ne!(ignored & (1 << (25 - 1)), 0, "{what:?} survives SIGXFSZ");
+    }
+    session.script(&write).await;
+    assert_eq!(fs::metadata(&file).expect("the file could be made").len(), 0, "but not written");
+    session.call(Method::PUT, WRITES_PATH, Some(json!({"allowed": true}))).await;
+    session.script(&write).await;
+    assert_eq!(fs::read(&file).expect("reads"), b"too much");
+
+    session.call(Method::PUT, WRITES_PATH, Some(json!({"allowed": false}))).await;
+    session.end(EndReason::Evicted).await;
+    assert_eq!(session.recoveries().len(), 1);
+}
+
+#[tokio::test]
+async fn only_the_token_opens_the_api() {
+    let session = TestSession::ready().await;
+    let get = |path: &str, token: Option<&str>| {
+        let mut request = Request::builder().uri(path).header("host", "agent");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.body(Default::default()).expect("a request")
+    };
+    for path in [STATUS_PATH, VNC_PATH] {
+        for token in [None, Some(""), Some("0123456789abcdef0123456789abcdef0123456789abcdeg")] {
+            let response = session.send(get(path, token)).await.expect("answers");
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+        }
+    }
+    for open in ["/health", "/ready", "/metrics"] {
+        assert_eq!(session.send(get(open, None)).await.expect("answers").status(), StatusCode::OK);
+    }
+    assert_eq!(session.call(Method::GET, VNC_PATH, None).await.0, StatusCode::UPGRADE_REQUIRED);
+    assert!(!session.run.join(protocol::agent::paths::TOKEN_FILE).exists());
+    let environment = fs::read_to_string(format!("/proc/{}/environ", session.agent_pid().as_raw_nonzero()));
+    assert!(!environment.expect("reads").contains(harness::TOKEN));
+}
