@@ -274,6 +274,16 @@ impl Lifecycle {
     }
 
     fn incident(&mut self, now: Duration, what: Supervised, exit: Exit, effects: &mut Vec<Effect>) {
+        if matches!(what, Supervised::Display | Supervised::Bus) {
+            // The deaths that follow from this one may have been heard of first.
+            let follows = |last: &Incident| {
+                now.saturating_sub(last.at) <= SETTLE
+                    && matches!(last.what, Supervised::Gimp | Supervised::WindowManager)
+            };
+            while self.incidents.pop_if(|last| follows(last)).is_some() {
+                self.budget.refund();
+            }
+        }
         self.incidents.push(Incident { at: now, what, exit });
         if !self.budget.spend(now) {
             self.begin_end(now, EndReason::Crashed, effects);
@@ -460,5 +470,300 @@ const fn index(what: Supervised) -> usize {
         Supervised::Bus => 1,
         Supervised::WindowManager => 2,
         Supervised::Gimp => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::restart::MAX_RESTARTS;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// A session with time and a record of everything it asked for.
+    struct Story {
+        lifecycle: Lifecycle,
+        now: Duration,
+        effects: Vec<Effect>,
+    }
+
+    impl Story {
+        fn new() -> Self {
+            Self { lifecycle: Lifecycle::new(EndLimits::default()), now: Duration::ZERO, effects: Vec::new() }
+        }
+
+        fn running() -> Self {
+            let mut story = Self::new();
+            story.happens(Input::Begin);
+            for what in [Supervised::Bus, Supervised::Display, Supervised::WindowManager, Supervised::Gimp] {
+                story.happens(Input::Up(what));
+            }
+            assert_eq!(story.lifecycle.phase(), AgentPhase::Running);
+            story
+        }
+
+        fn happens(&mut self, input: Input) -> Vec<Effect> {
+            let effects = self.lifecycle.step(self.now, input);
+            self.effects.extend(&effects);
+            effects
+        }
+
+        fn after(&mut self, wait: Duration) -> Vec<Effect> {
+            self.now += wait;
+            self.happens(Input::TimePassed)
+        }
+
+        fn stage(&self) -> Option<EndStage> {
+            match self.lifecycle.phase() {
+                AgentPhase::Ending { stage, .. } => Some(stage),
+                _ => None,
+            }
+        }
+    }
+
+    const TERM_GIMP: Effect = Effect::Signal(Supervised::Gimp, StopSignal::Terminate);
+    const KILL_GIMP: Effect = Effect::Signal(Supervised::Gimp, StopSignal::Kill);
+
+    #[test]
+    fn gimp_starts_as_soon_as_display_and_bus_answer() {
+        let mut story = Story::new();
+        assert_eq!(story.happens(Input::Begin), [Effect::Start(Supervised::Display), Effect::Start(Supervised::Bus)]);
+        assert_eq!(story.happens(Input::Up(Supervised::Bus)), []);
+        let started = story.happens(Input::Up(Supervised::Display));
+        assert_eq!(started, [Effect::Start(Supervised::WindowManager), Effect::Start(Supervised::Gimp)]);
+        assert_eq!(story.lifecycle.phase(), AgentPhase::Starting { step: StartStep::StartingGimp });
+    }
+
+    #[test]
+    fn gimp_is_told_to_quit_only_after_everything_is_safe() {
+        let mut story = Story::running();
+        assert_eq!(story.happens(Input::EndRequested(EndReason::Expired)), [Effect::SaveImages]);
+        assert_eq!(story.happens(Input::EndRequested(EndReason::User)), []);
+        assert_eq!(story.happens(Input::SaveFinished(SaveOutcome::AllSafe)), [Effect::QuitGimp]);
+        let gone = story.happens(Input::Exited(Supervised::Gimp, Exit::Code(0)));
+        assert_eq!(gone[0], Effect::CollectBackups);
+        assert!(gone.contains(&Effect::Signal(Supervised::Display, StopSignal::Terminate)));
+        for what in [Supervised::Display, Supervised::Bus, Supervised::WindowManager] {
+            story.happens(Input::Exited(what, Exit::Code(0)));
+        }
+        assert_eq!(story.lifecycle.phase(), AgentPhase::Ended { reason: EndReason::Expired });
+        assert_eq!(story.effects.last(), Some(&Effect::Finish));
+    }
+
+    #[test]
+    fn a_save_that_failed_or_hangs_leads_to_terminate_not_to_quit() {
+        for failed in [true, false] {
+            let mut story = Story::running();
+            story.happens(Input::EndRequested(EndReason::Idle));
+            let effects = if failed {
+                story.happens(Input::SaveFinished(SaveOutcome::Incomplete))
+            } else {
+                assert_eq!(story.after(ms(29_999)), []);
+                story.after(ms(1))
+            };
+            assert_eq!(effects, [TERM_GIMP]);
+            assert_eq!(story.after(ms(20_000)), [KILL_GIMP]);
+            assert_eq!(story.stage(), Some(EndStage::Kill));
+            assert_eq!(story.happens(Input::SaveFinished(SaveOutcome::AllSafe)), [], "too late to count");
+        }
+    }
+
+    #[test]
+    fn gimp_quit_by_its_user_ends_the_session_and_a_crash_does_not() {
+        let mut story = Story::running();
+        story.happens(Input::Exited(Supervised::Gimp, Exit::Code(0)));
+        assert_eq!(story.stage(), Some(EndStage::Display));
+
+        let mut story = Story::running();
+        let exited = story.happens(Input::Exited(Supervised::Gimp, Exit::Signal(11)));
+        assert_eq!(exited, [Effect::CollectBackups]);
+        assert_eq!(story.lifecycle.phase(), AgentPhase::Restarting);
+        assert_eq!(story.lifecycle.deadline(), Some(SETTLE));
+        assert_eq!(story.after(SETTLE), [Effect::Start(Supervised::Gimp)]);
+        story.happens(Input::Up(Supervised::Gimp));
+        assert_eq!(story.lifecycle.phase(), AgentPhase::Running);
+    }
+
+    #[test]
+    fn what_dies_with_the_display_is_one_incident() {
+        let mut deaths = [
+            (Supervised::Display, Exit::Signal(9)),
+            (Supervised::WindowManager, Exit::Code(1)),
+            (Supervised::Gimp, Exit::Code(1)),
+        ];
+        for _ in 0..deaths.len() {
+            deaths.rotate_left(1);
+            let mut story = Story::running();
+            for (what, exit) in deaths {
+                story.happens(Input::Exited(what, exit));
+            }
+            let what: Vec<_> = story.lifecycle.incidents().iter().map(|incident| incident.what).collect();
+            assert_eq!(what.last(), Some(&Supervised::Display), "{deaths:?}");
+            assert_eq!(story.lifecycle.incidents().len(), 1, "{deaths:?}");
+            assert_eq!(story.after(SETTLE), [Effect::Start(Supervised::Display)]);
+        }
+    }
+
+    #[test]
+    fn a_lost_bus_lets_gimp_write_its_copies_before_it_is_replaced() {
+        let mut story = Story::running();
+        assert_eq!(story.happens(Input::Exited(Supervised::Bus, Exit::Signal(9))), [TERM_GIMP]);
+        assert_eq!(story.after(SETTLE), [Effect::Start(Supervised::Bus)]);
+        story.happens(Input::Up(Supervised::Bus));
+        story.happens(Input::Exited(Supervised::Gimp, Exit::Code(1)));
+        assert_eq!(story.after(SETTLE), [Effect::Start(Supervised::Gimp)]);
+        assert_eq!(story.lifecycle.incidents().len(), 1);
+    }
+
+    #[test]
+    fn a_gimp_that_never_paints_is_killed_and_tried_again() {
+        let mut story = Story::new();
+        story.happens(Input::Begin);
+        for what in [Supervised::Bus, Supervised::Display, Supervised::WindowManager] {
+            story.happens(Input::Up(what));
+        }
+        assert_eq!(story.after(GIMP_START_LIMIT), [KILL_GIMP]);
+        story.happens(Input::Exited(Supervised::Gimp, Exit::Signal(9)));
+        assert_eq!(story.lifecycle.incidents()[0].exit, Exit::TimedOut);
+        assert_eq!(story.after(SETTLE), [Effect::Start(Supervised::Gimp)]);
+    }
+
+    #[test]
+    fn a_session_taken_over_goes_on_where_it_was() {
+        let all = [Supervised::Display, Supervised::Bus, Supervised::WindowManager, Supervised::Gimp];
+        let mut lifecycle = Lifecycle::adopt(EndLimits::default(), &all, true);
+        assert_eq!(lifecycle.phase(), AgentPhase::Running);
+        assert_eq!(lifecycle.step(ms(1), Input::EndRequested(EndReason::User)), [Effect::SaveImages]);
+
+        let mut lifecycle = Lifecycle::adopt(EndLimits::default(), &all[..2], false);
+        let started = lifecycle.step(ms(1), Input::TimePassed);
+        assert_eq!(started, [Effect::Start(Supervised::WindowManager), Effect::Start(Supervised::Gimp)]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Happens(Input),
+        Wait(u64),
+        WaitUntilDeadline,
+    }
+
+    fn any_process() -> impl Strategy<Value = Supervised> {
+        prop::sample::select(&ALL[..])
+    }
+
+    fn any_exit() -> impl Strategy<Value = Exit> {
+        prop_oneof![Just(Exit::Code(0)), Just(Exit::Code(1)), Just(Exit::Signal(9)), Just(Exit::NotStarted)]
+    }
+
+    fn any_op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            6 => any_process().prop_map(|what| Op::Happens(Input::Up(what))),
+            4 => (any_process(), any_exit()).prop_map(|(what, exit)| Op::Happens(Input::Exited(what, exit))),
+            1 => prop::sample::select(EndReason::ALL).prop_map(|reason| Op::Happens(Input::EndRequested(reason))),
+            1 => Just(Op::Happens(Input::SaveFinished(SaveOutcome::AllSafe))),
+            1 => Just(Op::Happens(Input::SaveFinished(SaveOutcome::Incomplete))),
+            3 => (0u64..5000).prop_map(Op::Wait),
+            3 => Just(Op::WaitUntilDeadline),
+        ]
+    }
+
+    /// Which processes exist, as the operating system would know it.
+    #[derive(Default)]
+    struct World {
+        alive: Vec<Supervised>,
+    }
+
+    impl World {
+        fn apply(&mut self, effects: &[Effect]) -> Result<(), TestCaseError> {
+            for effect in effects {
+                match effect {
+                    Effect::Start(what) => {
+                        prop_assert!(!self.alive.contains(what), "{what:?} started twice");
+                        self.alive.push(*what);
+                    }
+                    Effect::Signal(what, _) => prop_assert!(self.alive.contains(what), "{what:?} signalled when gone"),
+                    Effect::SaveImages | Effect::QuitGimp => {
+                        prop_assert!(self.alive.contains(&Supervised::Gimp));
+                        prop_assert!(self.alive.contains(&Supervised::Bus));
+                    }
+                    Effect::CollectBackups | Effect::Finish => {}
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn rank(phase: AgentPhase) -> (u8, Option<EndStage>) {
+        match phase {
+            AgentPhase::Starting { .. } => (0, None),
+            AgentPhase::Running | AgentPhase::Restarting => (1, None),
+            AgentPhase::Ending { stage, .. } => (2, Some(stage)),
+            AgentPhase::Ended { .. } => (3, None),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn whatever_happens_work_is_safe_and_the_end_comes(ops in prop::collection::vec(any_op(), 1..80)) {
+            let mut story = Story::new();
+            let mut world = World::default();
+            let effects = story.happens(Input::Begin);
+            world.apply(&effects)?;
+            let mut all_safe = false;
+            for op in ops {
+                let before = story.lifecycle.phase();
+                let effects = match op {
+                    Op::Happens(Input::Exited(what, _)) | Op::Happens(Input::Up(what)) if !world.alive.contains(&what) => continue,
+                    Op::Happens(input) => {
+                        if let Input::Exited(what, _) = input {
+                            world.alive.retain(|other| *other != what);
+                        }
+                        all_safe |= input == Input::SaveFinished(SaveOutcome::AllSafe)
+                            && matches!(before, AgentPhase::Ending { stage: EndStage::Save, .. });
+                        story.happens(input)
+                    }
+                    Op::Wait(wait) => story.after(ms(wait)),
+                    Op::WaitUntilDeadline => {
+                        let until = story.lifecycle.deadline().unwrap_or(story.now);
+                        story.after(until.saturating_sub(story.now))
+                    }
+                };
+                let phase = story.lifecycle.phase();
+                prop_assert!(rank(before) <= rank(phase), "{before:?} went back to {phase:?}");
+                if effects.contains(&Effect::QuitGimp) {
+                    prop_assert!(all_safe, "told to quit before all was safe");
+                }
+                let display_told = effects.iter().any(|effect| matches!(effect, Effect::Signal(Supervised::Display, _)));
+                let gimp_alive = world.alive.contains(&Supervised::Gimp);
+                if display_told && gimp_alive && rank(phase).0 >= 2 {
+                    prop_assert!(story.effects.contains(&KILL_GIMP), "the display went before GIMP");
+                }
+                world.apply(&effects)?;
+                let deadline = story.lifecycle.deadline();
+                prop_assert!(deadline.is_none_or(|at| at > story.now) || !matches!(op, Op::Wait(_) | Op::WaitUntilDeadline), "time stands still at {deadline:?}");
+            }
+
+            let restarts = story.lifecycle.incidents().len();
+            if story.now <= crate::restart::WINDOW {
+                prop_assert!(restarts <= MAX_RESTARTS + 1, "{restarts} incidents in one window");
+            }
+
+            // However it stands now, an end is reached by the clock alone, even if nothing dies of a signal.
+            let effects = story.happens(Input::EndRequested(EndReason::Admin));
+            world.apply(&effects)?;
+            for _ in 0..12 {
+                let Some(until) = story.lifecycle.deadline() else { break };
+                let effects = story.after(until.saturating_sub(story.now));
+                world.apply(&effects)?;
+            }
+            prop_assert!(matches!(story.lifecycle.phase(), AgentPhase::Ended { .. }), "{:?}", story.lifecycle.phase());
+            prop_assert_eq!(story.effects.iter().filter(|effect| **effect == Effect::Finish).count(), 1);
+        }
     }
 }

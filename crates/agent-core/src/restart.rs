@@ -26,6 +26,11 @@ impl RestartBudget {
         self.spent.push_back(now);
         true
     }
+
+    /// Gives the last one back: it turned out to belong to another.
+    pub fn refund(&mut self) {
+        self.spent.pop_back();
+    }
 }
 
 #[cfg(test)]
