@@ -4,10 +4,12 @@
 pub mod auth;
 pub mod client_address;
 pub mod extract;
+pub mod files;
 pub mod health;
 pub mod observe;
 pub mod openapi;
 pub mod users;
+pub mod workspace;
 
 mod headers;
 mod origin;
@@ -36,7 +38,11 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 
 /// The REST API under `/api/v1`, with its OpenAPI description. Each area adds one line.
 fn v1() -> OpenApiRouter<App> {
-    OpenApiRouter::new().nest("/auth", auth::router()).nest("/users", users::router())
+    OpenApiRouter::new()
+        .nest("/auth", auth::router())
+        .nest("/files", files::router())
+        .nest("/users", users::router())
+        .nest("/workspace", workspace::router())
 }
 
 /// Everything that is described in `openapi.json`.

@@ -1,0 +1,175 @@
+//! How much of a workspace is used. Where the kernel keeps the quota it is asked; otherwise the files are walked, at
+//! most every half minute.
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FileType;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::FileError;
+use super::folder::Folder;
+use super::{Workspace, Workspaces};
+use crate::driver::QuotaMechanism;
+
+/// How long a walk's result is good. What uploads add in the meantime is counted on top.
+const WALK_INTERVAL: Duration = Duration::from_secs(30);
+/// Most files and folders one walk looks at.
+const MAX_ENTRIES: usize = 2_000_000;
+/// Deepest folder a walk enters; each level is an open file.
+const MAX_DEPTH: usize = 256;
+
+/// Room in a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// Bytes in use, trash and unfinished uploads included.
+    pub used_bytes: u64,
+    /// Bytes that can be used in all.
+    pub quota_bytes: u64,
+    pub mechanism: QuotaMechanism,
+    /// Nothing more can be stored.
+    pub exceeded: bool,
+}
+
+impl Quota {
+    /// Bytes that can still be stored.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        if self.exceeded { 0 } else { self.quota_bytes.saturating_sub(self.used_bytes) }
+    }
+}
+
+/// The last measurement.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    quota: Quota,
+    at: Instant,
+    /// Bytes written by uploads since.
+    added: u64,
+}
+
+impl Workspace {
+    /// Measured now, or not long ago where that takes a walk.
+    pub async fn quota(&self) -> Result<Quota, FileError> {
+        self.measured(WALK_INTERVAL).await
+    }
+
+    /// Measured now, whatever it takes.
+    pub async fn measure(&self) -> Result<Quota, FileError> {
+        self.measured(Duration::ZERO).await
+    }
+
+    async fn measured(&self, good_for: Duration) -> Result<Quota, FileError> {
+        let _single = self.shared.measuring.lock().await;
+        let before = self.usage();
+        if let Some(usage) = before
+            && self.mechanism == QuotaMechanism::Watcher
+            && usage.at.elapsed() < good_for
+        {
+            return Ok(self.with_added(usage));
+        }
+        let (mechanism, quota_bytes) = (self.mechanism, self.quota_bytes);
+        let quota = self
+            .with_root(move |root| match mechanism {
+                QuotaMechanism::ProjectQuota | QuotaMechanism::Image => ask_kernel(root, mechanism, quota_bytes),
+                QuotaMechanism::Watcher => walk(root, quota_bytes),
+            })
+            .await?;
+        *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Usage { quota, at: Instant::now(), added: 0 });
+        if before.is_none_or(|before| before.quota != quota) {
+            self.all.store_usage(self.user, quota.used_bytes).await?;
+            // Nobody listening is fine.
+            let _ = self.all.0.changes.send((self.user, quota));
+        }
+        Ok(quota)
+    }
+
+    /// The last measurement plus what was uploaded since; the admin's newest limit.
+    fn with_added(&self, usage: Usage) -> Quota {
+        let used_bytes = usage.quota.used_bytes.saturating_add(usage.added);
+        let exceeded =
+            usage.quota.exceeded && usage.quota.used_bytes >= self.quota_bytes || used_bytes >= self.quota_bytes;
+        Quota { used_bytes, quota_bytes: self.quota_bytes, exceeded, ..usage.quota }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_added(&self, bytes: u64) {
+        if let Some(usage) = &mut *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) {
+            usage.added = usage.added.saturating_add(bytes);
+        }
+    }
+}
+
+impl Workspaces {
+    /// Makes the next `quota` of the user a measurement.
+    pub(super) fn forget_usage(&self, workspace: &Workspace) {
+        *workspace.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn ask_kernel(root: &Folder, mechanism: QuotaMechanism, quota_bytes: u64) -> Result<Quota, FileError> {
+    let stat = rustix::fs::fstatvfs(root.fd())?;
+    let used_bytes = stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize);
+    let left = stat.f_bavail.saturating_mul(stat.f_frsize);
+    // The file system's own needs make it a little smaller than the quota.
+    let quota_bytes = quota_bytes.min(used_bytes.saturating_add(left));
+    Ok(Quota { used_bytes, quota_bytes, mechanism, exceeded: left == 0 || used_bytes >= quota_bytes })
+}
+
+/// What can't be counted (nested too deep, too many, unreadable) counts as exceeded: only a session that hides its use
+/// makes such things.
+fn walk(root: &Folder, quota_bytes: u64) -> Result<Quota, FileError> {
+    let (used_bytes, complete) = disk_usage(root, MAX_ENTRIES)?;
+    let exceeded = !complete || used_bytes >= quota_bytes;
+    Ok(Quota { used_bytes, quota_bytes, mechanism: QuotaMechanism::Watcher, exceeded })
+}
+
+/// Bytes that what is in a folder takes on the disk, and whether everything could be counted.
+pub(super) fn disk_usage(root: &Folder, max_entries: usize) -> Result<(u64, bool), FileError> {
+    let device = root.own_stat()?.st_dev;
+    let mut bytes = 0_u64;
+    let mut entries = 0_usize;
+    let mut complete = true;
+    // Hard links are counted once.
+    let mut linked = HashSet::new();
+    let mut open = vec![(root.descend(&[])?, root.names()?)];
+    while let Some((folder, names)) = open.last_mut() {
+        let Some(name) = names.next() else {
+            open.pop();
+            continue;
+        };
+        entries += 1;
+        if entries > max_entries {
+            return Ok((bytes, false));
+        }
+        let Ok(name) = name else {
+            complete = false;
+            open.pop();
+            continue;
+        };
+        // Gone meanwhile.
+        let Ok(stat) = folder.stat(&name) else { continue };
+        if stat.st_dev != device {
+            continue;
+        }
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_folder || stat.st_nlink < 2 || linked.insert(stat.st_ino) {
+            bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
+        }
+        if is_folder {
+            match folder.child(&name).and_then(|child| Ok((child.names()?, child))) {
+                Ok((names, child)) if open.len() < MAX_DEPTH => open.push((child, names)),
+                Err(FileError::NotFound | FileError::NotFolder) => {}
+                _ => complete = false,
+            }
+        }
+    }
+    Ok((bytes, complete))
+}

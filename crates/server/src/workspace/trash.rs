@@ -1,0 +1,419 @@
+//! Deleted files stay for thirty days.
+//!
+//! `TRASH_DIR/<id>` is what was deleted, beside `<id>.json` that says where it was. The note is written first, so that
+//! a crash leaves at worst a note without a file. On a full disk, where no note fits, it is `<id>~<name>`: deleting has
+//! to work there above all. What is deleted for good goes through `TRASH_DIR/.purge`, which is
+//! emptied step by step and again after a crash.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::browse::place;
+use super::entry::{self, Entry, EntryKind};
+use super::error::FileError;
+use super::folder::Folder;
+use super::path::{MAX_NAME, Name, WorkspacePath};
+use super::{Workspace, quota, trash_folder};
+
+/// How long deleted files are kept.
+pub const KEPT: time::Duration = time::Duration::days(30);
+/// Most entries listed.
+const MAX_ENTRIES: usize = 10_000;
+/// Largest note, bytes: two escaped paths would fit.
+const MAX_NOTE: u64 = 16 * 1024;
+/// How long one request empties folders; the rest goes with the next.
+const PURGE_TIME: Duration = Duration::from_secs(5);
+pub(super) const PURGE: &str = ".purge";
+/// Characters of an id.
+const ID_LENGTH: usize = 36;
+
+/// Something deleted that can still be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrashEntry {
+    pub id: Uuid,
+    /// For people, like an entry's.
+    pub name: String,
+    /// Where restoring puts it, if nothing else is there by then.
+    pub original_path: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub deleted_at: OffsetDateTime,
+    /// Bytes; of a folder what its files took on the disk.
+    pub size: u64,
+    pub kind: EntryKind,
+}
+
+/// The file beside a deleted one. In the session's hands: nothing in it is trusted.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Note {
+    original_path: String,
+    #[serde(with = "time::serde::rfc3339")]
+    deleted_at: OffsetDateTime,
+    #[serde(default)]
+    size: u64,
+}
+
+impl Workspace {
+    /// Moves a file or folder to the trash.
+    pub async fn trash(&self, path: WorkspacePath) -> Result<(), FileError> {
+        let now = self.all.0.clock.now();
+        self.with_root(move |root| {
+            let (parent, name) = place(root, &path)?;
+            put(root, &parent, name, &path, now)
+        })
+        .await
+    }
+
+    /// Newest first.
+    pub async fn trash_entries(&self) -> Result<Vec<TrashEntry>, FileError> {
+        self.with_root(|root| {
+            let trash = trash_folder(root)?;
+            let mut entries: Vec<_> =
+                ids(&trash)?.take(MAX_ENTRIES).filter_map(|id| Some(describe(&trash, id.ok()?).ok()?.0)).collect();
+            entries.sort_by_key(|entry| std::cmp::Reverse((entry.deleted_at, entry.id)));
+            Ok(entries)
+        })
+        .await
+    }
+
+    /// Puts something back where it was, under another name if that is taken, at the top if its folder became
+    /// something else.
+    pub async fn restore(&self, id: Uuid) -> Result<Entry, FileError> {
+        self.with_root(move |root| {
+            let trash = trash_folder(root)?;
+            let (_, path) = describe(&trash, id)?;
+            let (parents, name) = path.split_names()?;
+            let (parents, folder) = match ensure_parents(root, parents)? {
+                Some(folder) => (parents, folder),
+                None => (&[][..], root.descend(&[])?),
+            };
+            let stored = stored_name(&trash, id)?;
+            let name = free_name(name, "restored", |name| trash.rename_new(&stored, &folder, name))?;
+            let _ = trash.remove_file(&note_name(id)?);
+            folder.sync()?;
+            let path = WorkspacePath::from_names([parents, &[name.clone()]].concat())?;
+            Ok(Entry::new(&path, &name, &folder.stat(&name)?))
+        })
+        .await
+    }
+
+    /// Deletes one entry for good.
+    pub async fn trash_delete(&self, id: Uuid) -> Result<(), FileError> {
+        self.with_root(move |root| {
+            let trash = trash_folder(root)?;
+            discard(&trash, id)?;
+            purge(&trash)
+        })
+        .await?;
+        self.all.forget_usage(self);
+        Ok(())
+    }
+
+    /// Deletes everything in the trash for good.
+    pub async fn trash_empty(&self) -> Result<(), FileError> {
+        self.trash_purge(None).await
+    }
+
+    /// Deletes for good what was deleted before a time; everything for None.
+    pub(super) async fn trash_purge(&self, before: Option<OffsetDateTime>) -> Result<(), FileError> {
+        self.with_root(move |root| {
+            let trash = trash_folder(root)?;
+            let ids = ids(&trash)?.collect::<Result<Vec<_>, _>>()?;
+            for id in ids {
+                let due =
+                    before.is_none_or(|before| describe(&trash, id).is_ok_and(|(entry, _)| entry.deleted_at < before));
+                if due && !matches!(discard(&trash, id), Ok(()) | Err(FileError::NotInTrash)) {
+                    tracing::warn!(%id, "a deleted file can't be removed");
+                }
+            }
+            purge(&trash)
+        })
+        .await?;
+        self.all.forget_usage(self);
+        Ok(())
+    }
+}
+
+/// Moves an existing entry to the trash.
+pub(super) fn put(
+    root: &Folder,
+    parent: &Folder,
+    name: &Name,
+    path: &WorkspacePath,
+    now: OffsetDateTime,
+) -> Result<(), FileError> {
+    let trash = trash_folder(root)?;
+    let (id, stored) = write_note(&trash, parent, name, path, now)?;
+    if let Err(error) = parent.rename_new(name, &trash, &stored) {
+        let _ = trash.remove_file(&note_name(id)?);
+        return Err(error);
+    }
+    trash.sync()?;
+    parent.sync()
+}
+
+/// Puts a finished file in the place of an existing one, which goes to the trash, in one step. `new_name` in `from` is
+/// gone afterwards. A crash in the middle leaves the new file in the trash and the old one in its place.
+pub(super) fn replace(
+    root: &Folder,
+    (from, new_name): (&Folder, &Name),
+    (parent, name): (&Folder, &Name),
+    path: &WorkspacePath,
+    now: OffsetDateTime,
+) -> Result<(), FileError> {
+    let trash = trash_folder(root)?;
+    let (id, stored) = write_note(&trash, parent, name, path, now)?;
+    from.rename_new(new_name, &trash, &stored)?;
+    match trash.exchange(&stored, parent, name) {
+        Ok(()) => {}
+        // There is nothing to replace any more.
+        Err(FileError::NotFound) => {
+            if let Err(error) = trash.rename_new(&stored, parent, name) {
+                trash.rename_new(&stored, from, new_name)?;
+                return Err(error);
+            }
+            let _ = trash.remove_file(&note_name(id)?);
+        }
+        Err(error) => {
+            trash.rename_new(&stored, from, new_name)?;
+            return Err(error);
+        }
+    }
+    trash.sync()?;
+    parent.sync()
+}
+
+/// Tries a name and then its variants until `rename` succeeds.
+pub(super) fn free_name(
+    name: &Name,
+    word: &str,
+    rename: impl Fn(&Name) -> Result<(), FileError>,
+) -> Result<Name, FileError> {
+    let mut candidate = name.clone();
+    for attempt in 1..=100 {
+        match rename(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(FileError::Exists) => candidate = name.variant(word, attempt),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(FileError::Exists)
+}
+
+fn write_note(
+    trash: &Folder,
+    parent: &Folder,
+    name: &Name,
+    path: &WorkspacePath,
+    now: OffsetDateTime,
+) -> Result<(Uuid, Name), FileError> {
+    let stat = parent.stat(name)?;
+    let size = match EntryKind::of(&stat) {
+        EntryKind::Folder => parent.child(name).and_then(|folder| quota::disk_usage(&folder, MAX_ENTRIES))?.0,
+        EntryKind::File | EntryKind::Other => entry::size(&stat),
+    };
+    let note = Note { original_path: path.to_string(), deleted_at: now, size };
+    let id = Uuid::now_v7();
+    let note = serde_json::to_vec(&note).map_err(|error| FileError::Internal(error.into()))?;
+    match trash.write_new(&note_name(id)?, &note) {
+        Ok(()) => Ok((id, file_name(id)?)),
+        Err(FileError::DiskFull | FileError::QuotaExceeded { .. }) => {
+            let mut bytes = format!("{id}~").into_bytes();
+            bytes.extend(name.as_bytes());
+            bytes.truncate(MAX_NAME);
+            Ok((id, Name::from_bytes(&bytes)?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What an entry is called in the trash.
+fn stored_name(trash: &Folder, id: Uuid) -> Result<Name, FileError> {
+    let plain = file_name(id)?;
+    match trash.stat(&plain) {
+        Ok(_) => return Ok(plain),
+        Err(FileError::NotFound) => {}
+        Err(error) => return Err(error),
+    }
+    for found in stored(trash)? {
+        let (found, name) = found?;
+        if found == id {
+            return Ok(name);
+        }
+    }
+    Err(FileError::NotInTrash)
+}
+
+/// What is known about an entry, and where it goes back to. Without a readable note: as much as the file tells.
+fn describe(trash: &Folder, id: Uuid) -> Result<(TrashEntry, WorkspacePath), FileError> {
+    let stored = stored_name(trash, id)?;
+    let stat = trash.stat(&stored)?;
+    let kind = EntryKind::of(&stat);
+    let note: Option<Note> =
+        trash.read_small(&note_name(id)?, MAX_NOTE).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let path = note
+        .as_ref()
+        .and_then(|note| WorkspacePath::parse(&note.original_path).ok())
+        .filter(|path| !path.is_root())
+        .map_or_else(
+            || {
+                let name = stored.as_bytes().get(ID_LENGTH + 1..).and_then(|name| Name::from_bytes(name).ok());
+                WorkspacePath::from_names(vec![name.unwrap_or_else(|| stored.clone())])
+            },
+            Ok,
+        )?;
+    let (_, name) = path.split_names()?;
+    let entry = TrashEntry {
+        id,
+        name: name.display(),
+        original_path: path.to_string(),
+        deleted_at: note.as_ref().map_or_else(|| entry::modified(&stat), |note| note.deleted_at),
+        size: match (kind, &note) {
+            (EntryKind::Folder, Some(note)) => note.size,
+            (EntryKind::Folder, None) => 0,
+            _ => entry::size(&stat),
+        },
+        kind,
+    };
+    Ok((entry, path))
+}
+
+/// Folders down to where something was; None when one of them is something else now.
+fn ensure_parents(root: &Folder, parents: &[Name]) -> Result<Option<Folder>, FileError> {
+    let mut folder = root.descend(&[])?;
+    for name in parents {
+        let next = match folder.child(name) {
+            Err(FileError::NotFound) => match folder.create_folder(name) {
+                Err(FileError::Exists) => folder.child(name),
+                other => other,
+            },
+            other => other,
+        };
+        folder = match next {
+            Ok(next) => next,
+            Err(FileError::NotFolder | FileError::Special) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(Some(folder))
+}
+
+fn ids(trash: &Folder) -> Result<impl Iterator<Item = Result<Uuid, FileError>> + use<>, FileError> {
+    Ok(stored(trash)?.map(|found| found.map(|(id, _)| id)))
+}
+
+fn stored(trash: &Folder) -> Result<impl Iterator<Item = Result<(Uuid, Name), FileError>> + use<>, FileError> {
+    Ok(trash.names()?.filter_map(|name| match name {
+        Ok(name) => {
+            let (id, rest) = name.as_bytes().split_at_checked(ID_LENGTH)?;
+            let text = std::str::from_utf8(id).ok()?;
+            let id = text.parse::<Uuid>().ok()?;
+            // The forms that we write, not the note.
+            (id.to_string() == text && (rest.is_empty() || rest.starts_with(b"~"))).then_some(Ok((id, name)))
+        }
+        Err(error) => Some(Err(error)),
+    }))
+}
+
+fn file_name(id: Uuid) -> Result<Name, FileError> {
+    Ok(Name::parse(&id.to_string())?)
+}
+
+fn note_name(id: Uuid) -> Result<Name, FileError> {
+    Ok(Name::parse(&format!("{id}.json"))?)
+}
+
+/// Out of the trash, on the way to being removed.
+fn discard(trash: &Folder, id: Uuid) -> Result<(), FileError> {
+    let stored = stored_name(trash, id)?;
+    let purge = trash.ensure_folder(&Name::parse(PURGE)?)?;
+    move_to_purge(trash, &stored, &purge).map_err(|error| match error {
+        FileError::NotFound => FileError::NotInTrash,
+        other => other,
+    })?;
+    let _ = trash.remove_file(&note_name(id)?);
+    Ok(())
+}
+
+fn move_to_purge(folder: &Folder, name: &Name, purge: &Folder) -> Result<(), FileError> {
+    let aside = file_name(Uuid::new_v4())?;
+    match folder.rename_new(name, purge, &aside) {
+        // Moving a folder writes to it.
+        Err(FileError::Forbidden) => {
+            folder.unlock_folder(name)?;
+            folder.rename_new(name, purge, &aside)
+        }
+        other => other,
+    }
+}
+
+/// Empties `.purge`. Folders in folders are moved up first, so that any depth takes two open folders.
+fn purge(trash: &Folder) -> Result<(), FileError> {
+    let until = Instant::now() + PURGE_TIME;
+    let purge = trash.ensure_folder(&Name::parse(PURGE)?)?;
+    loop {
+        let mut removed = 0_usize;
+        for name in purge.names()? {
+            let name = name?;
+            match remove_tree_step(&purge, &name, until) {
+                Ok(()) => removed += 1,
+                Err(error) => tracing::warn!(%error, "a deleted folder can't be removed"),
+            }
+            if Instant::now() > until {
+                return Ok(());
+            }
+        }
+        if removed == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn remove_tree_step(purge: &Folder, name: &Name, until: Instant) -> Result<(), FileError> {
+    match purge.remove_file(name) {
+        Err(FileError::IsFolder | FileError::Forbidden) => {}
+        other => return other,
+    }
+    if purge.remove_empty_folder(name).is_ok() {
+        return Ok(());
+    }
+    let folder = match purge.child(name) {
+        Err(FileError::Forbidden) => {
+            purge.unlock_folder(name)?;
+            purge.child(name)?
+        }
+        other => other?,
+    };
+    for inner in folder.names()? {
+        let inner = inner?;
+        match folder.remove_file(&inner) {
+            Ok(()) => {}
+            Err(FileError::IsFolder) => {
+                if folder.remove_empty_folder(&inner).is_err() {
+                    move_to_purge(&folder, &inner, purge)?;
+                }
+            }
+            // The folder itself does not let go of its files.
+            Err(FileError::Forbidden) => {
+                purge.unlock_folder(name)?;
+                if folder.remove_file(&inner).is_err() && folder.remove_empty_folder(&inner).is_err() {
+                    move_to_purge(&folder, &inner, purge)?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        if Instant::now() > until {
+            return Ok(());
+        }
+    }
+    // What was added meanwhile goes with the next pass.
+    match purge.remove_empty_folder(name) {
+        Err(FileError::Exists) => Ok(()),
+        other => other,
+    }
+}
