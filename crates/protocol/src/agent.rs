@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::{EndReason, EndStage, ScreenSize, StartStep};
 
+pub const HEALTH_PATH: &str = "/health";
 pub const STATUS_PATH: &str = "/v1/status";
 pub const EVENTS_PATH: &str = "/v1/events";
 pub const SCREEN_PATH: &str = "/v1/screen";
@@ -47,7 +48,7 @@ pub mod paths {
     /// Home: the workspace.
     pub const HOME: &str = "/home/gimp";
     /// Read-only start-up caches made by `gimp-session warm`.
-    pub const WARM_DIR: &str = "/usr/share/gimp-session/warm";
+    pub const WARM_DIR: &str = "/opt/gimp-session/warm";
 }
 
 /// What the driver tells the agent at start (`paths::CONFIG_FILE`).

@@ -177,7 +177,7 @@ pub struct Workspace {
     pub mechanism: QuotaMechanism,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum QuotaMechanism {
     /// The file system's project quota.

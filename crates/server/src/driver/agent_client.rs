@@ -51,6 +51,11 @@ pub enum AgentError {
 }
 
 impl AgentClient {
+    /// Whether the agent's event loop turns.
+    pub async fn health(&self) -> Result<(), AgentError> {
+        self.call_empty(Method::GET, agent::HEALTH_PATH, &()).await
+    }
+
     pub async fn status(&self) -> Result<AgentStatus, AgentError> {
         self.call(Method::GET, agent::STATUS_PATH, &()).await
     }
@@ -146,9 +151,7 @@ impl AgentClient {
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, AgentError> {
         let stream: Box<dyn Stream> = match &self.endpoint {
-            Endpoint::Unix(path) => {
-                Box::new(tokio::net::UnixStream::connect(path).await.map_err(AgentError::Unreachable)?)
-            }
+            Endpoint::Unix(path) => Box::new(dial(path).await.map_err(AgentError::Unreachable)?),
             Endpoint::Memory(dial) => Box::new(dial.connect().map_err(AgentError::Unreachable)?),
         };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -158,6 +161,19 @@ impl AgentClient {
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|error| AgentError::Unreachable(std::io::Error::other(error)))
     }
+}
+
+/// Connects to a socket in a folder that the session can write to: were it to put a link there, a server that runs as
+/// root would talk to whatever socket the link names. Going through a descriptor also lifts the limit of 108 bytes on a
+/// socket's path.
+async fn dial(path: &std::path::Path) -> std::io::Result<tokio::net::UnixStream> {
+    use rustix::fs::{FileType, Mode, OFlags};
+    use std::os::fd::AsRawFd;
+    let socket = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) != FileType::Socket {
+        return Err(std::io::Error::other("the agent's socket is no socket"));
+    }
+    tokio::net::UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, AgentError>>) -> Result<T, AgentError> {

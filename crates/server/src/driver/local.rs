@@ -1,60 +1,495 @@
 //! Sessions as sandboxed processes on this machine.
+//!
+//! Files: `sandbox` makes the sandbox, `seccomp` its system call filter, `cgroup` its limits, `quota` the workspaces,
+//! `run_dir` what is remembered of a session, `process` pids that can't be confused. This file puts them in order and
+//! keeps nothing that it can't find again on disk.
 
+mod cgroup;
+mod mounts;
+mod process;
+pub mod quota;
+mod run_dir;
+mod sandbox;
+mod seccomp;
+mod tool;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use protocol::agent::{AgentConfig, paths};
 use protocol::session::StartStep;
+use rustix::process::Signal;
+use tokio::process::Child;
 
+use self::cgroup::{Cgroups, Controller, Limits};
+use self::process::Process;
+use self::quota::{QuotaChoice, Workspaces};
+use self::run_dir::{RunDir, SandboxRecord};
+use self::sandbox::{Identity, Output, Program, Sandbox, SandboxError, Shared, Waiting};
 use super::agent_client::{AgentClient, Endpoint};
-use super::{Presence, Protection, StartError, StartRequest, Workspace};
+use super::{AgentKey, Presence, Protection, QuotaMechanism, StartError, StartRequest, Workspace};
 use crate::config::Settings;
 use crate::ids::{SessionId, UserId};
 
+/// Longest wait for a started agent to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Between two looks at something that changes by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long killed processes may take to vanish.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// pid of the agent inside its sandbox; 1 is bubblewrap's reaper.
+const AGENT_INNER_PID: i32 = 2;
+
+/// What the driver is told by the settings.
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    pub data_dir: PathBuf,
+    /// `gimp-session`; none: beside this program, then in PATH.
+    pub agent_path: Option<PathBuf>,
+    /// As root, a user's uid is this plus their offset.
+    pub first_uid: u32,
+    /// None: the best that works here.
+    pub quota_mechanism: Option<QuotaMechanism>,
+    /// Bytes that must be free on the disk for a session to start: a full disk under a sparse image loses writes.
+    pub disk_reserve: u64,
+    /// How long a dead agent's GIMP may take to write its copies, and a living agent to end what it runs, when a
+    /// session is removed.
+    pub settle_limit: Duration,
+}
+
+impl LocalOptions {
+    /// Default of `disk_reserve`.
+    pub const DISK_RESERVE: u64 = 2 << 30;
+    /// Default of `settle_limit`.
+    pub const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+}
+
+/// What the machine turned out to offer. Found once.
+#[derive(Debug)]
+struct Machine {
+    cgroups: Cgroups,
+    workspaces: Workspaces,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
 pub struct LocalDriver {
-    root: std::path::PathBuf,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: LocalOptions,
+    key: AgentKey,
+    root: bool,
+    machine: tokio::sync::OnceCell<Machine>,
 }
 
 impl LocalDriver {
     /// # Errors
-    /// When the machine can't run it at all.
+    /// When the data directory or the agents' key can't be made or read.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        Ok(Self { root: settings.data_dir.clone() })
+        let private = settings.data_dir.join("private");
+        make_data_dir(&settings.data_dir, rustix::process::geteuid().is_root()).context("data directory")?;
+        let key = AgentKey::load_or_create(&private).context("the key of the agents' tokens")?;
+        let options = LocalOptions {
+            data_dir: settings.data_dir.clone(),
+            agent_path: settings.agent_path.clone(),
+            first_uid: settings.first_uid,
+            quota_mechanism: None,
+            disk_reserve: LocalOptions::DISK_RESERVE,
+            settle_limit: LocalOptions::SETTLE_LIMIT,
+        };
+        Ok(Self::with_options(options, key))
+    }
+
+    #[must_use]
+    pub fn with_options(options: LocalOptions, key: AgentKey) -> Self {
+        let root = rustix::process::geteuid().is_root();
+        Self { inner: Arc::new(Inner { options, key, root, machine: tokio::sync::OnceCell::new() }) }
     }
 
     pub(super) async fn prepare(&self) -> anyhow::Result<()> {
+        self.inner.machine().await?;
         Ok(())
     }
 
     pub(super) async fn start(
         &self,
-        _request: &StartRequest,
-        _progress: &(dyn Fn(StartStep) + Send + Sync),
+        request: &StartRequest,
+        progress: &(dyn Fn(StartStep) + Send + Sync),
     ) -> Result<(), StartError> {
-        Err(StartError::Unsupported("not yet".into()))
+        self.inner.start(request, progress).await
     }
 
     pub(super) fn agent(&self, session: SessionId) -> AgentClient {
-        AgentClient { endpoint: Endpoint::Unix(self.root.join(session.to_string())), token: String::new() }
+        let inner = &self.inner;
+        AgentClient { endpoint: Endpoint::Unix(inner.run_dir(session).agent_socket()), token: inner.key.token(session) }
     }
 
-    pub(super) async fn presence(&self, _session: SessionId) -> anyhow::Result<Presence> {
-        Ok(Presence::Gone { last_status: None })
+    pub(super) async fn presence(&self, session: SessionId) -> anyhow::Result<Presence> {
+        let run = self.inner.run_dir(session);
+        if run.record()?.map(|record| record.alive()).transpose()?.unwrap_or(false) {
+            return Ok(Presence::Present);
+        }
+        Ok(Presence::Gone { last_status: run.last_status() })
     }
 
     pub(super) async fn list(&self) -> anyhow::Result<Vec<SessionId>> {
-        Ok(vec![])
+        Ok(RunDir::list(&self.inner.options.data_dir)?)
     }
 
-    pub(super) async fn remove(&self, _session: SessionId) -> anyhow::Result<()> {
-        Ok(())
+    pub(super) async fn remove(&self, session: SessionId) -> anyhow::Result<()> {
+        self.inner.remove(session).await
     }
 
     pub(super) fn capacity(&self) -> u16 {
-        0
+        1
     }
 
     pub(super) fn protections(&self) -> Vec<Protection> {
         vec![]
     }
 
-    pub(super) async fn workspace(&self, _user: UserId, _uid: u32, _quota: u64) -> Result<Workspace, StartError> {
-        Err(StartError::Unsupported("not yet".into()))
+    pub(super) async fn workspace(
+        &self,
+        user: UserId,
+        uid_offset: u32,
+        quota_bytes: u64,
+    ) -> Result<Workspace, StartError> {
+        let owner = self.inner.identity(uid_offset)?.owner();
+        let machine = self.inner.machine().await.map_err(StartError::Internal)?;
+        machine.workspaces.open(user, owner, quota_bytes).await
     }
+
+    /// Unmounts the workspaces that no session uses. For a planned end of the server, after the last request.
+    ///
+    /// # Errors
+    /// When the folder of workspaces can't be read.
+    pub async fn release_workspaces(&self) -> anyhow::Result<()> {
+        let Some(machine) = self.inner.machine.get() else { return Ok(()) };
+        let mut in_use = vec![];
+        for session in RunDir::list(&self.inner.options.data_dir)? {
+            if let Some(record) = self.inner.run_dir(session).record()?
+                && record.alive()?
+            {
+                in_use.push(record.workspace);
+            }
+        }
+        Ok(machine.workspaces.release(&in_use)?)
+    }
+}
+
+impl Inner {
+    async fn machine(&self) -> anyhow::Result<&Machine> {
+        self.machine
+            .get_or_try_init(|| async {
+                let (data_dir, root) = (self.options.data_dir.clone(), self.root);
+                let wanted = self.options.quota_mechanism;
+                tokio::task::spawn_blocking(move || {
+                    make_data_dir(&data_dir, root).context("data directory")?;
+                    let choice = QuotaChoice::probe(&data_dir, root, wanted)
+                        .map_err(|why| anyhow::anyhow!("the configured quota mechanism does not work here: {why}"))?;
+                    Ok(Machine { cgroups: Cgroups::detect(root), workspaces: Workspaces::new(data_dir, choice) })
+                })
+                .await?
+            })
+            .await
+    }
+
+    fn run_dir(&self, session: SessionId) -> RunDir {
+        RunDir::new(&self.options.data_dir, session)
+    }
+
+    fn identity(&self, uid_offset: u32) -> Result<Identity, StartError> {
+        if !self.root {
+            return Ok(Identity::Caller);
+        }
+        let uid = self.options.first_uid.checked_add(uid_offset).filter(|uid| *uid != 0 && *uid < u32::MAX - 1);
+        let uid = uid.ok_or_else(|| {
+            StartError::Unsupported(format!(
+                "There are no uids left from {} on. Lower the setting `first_uid`.",
+                self.options.first_uid
+            ))
+        })?;
+        Ok(Identity::Own { uid, gid: uid })
+    }
+
+    async fn start(
+        &self,
+        request: &StartRequest,
+        progress: &(dyn Fn(StartStep) + Send + Sync),
+    ) -> Result<(), StartError> {
+        let identity = self.identity(request.uid_offset)?;
+        let machine = self.machine().await.map_err(StartError::Internal)?;
+        let run = self.run_dir(request.session);
+        if run.exists() {
+            if run.record().map_err(StartError::Internal)?.is_some_and(|record| record.alive().unwrap_or(false)) {
+                return self.wait_for_agent(request.session, None).await;
+            }
+            self.remove(request.session).await.map_err(StartError::Internal)?;
+        }
+        progress(StartStep::CreatingWorkspace);
+        self.check_room()?;
+        let workspace = machine.workspaces.open(request.user, identity.owner(), request.quota_bytes).await?;
+        progress(StartStep::StartingDisplay);
+        match self.start_in(machine, request, identity, &workspace, &run).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if let Err(cleaning) = self.remove(request.session).await {
+                    tracing::warn!(session = %request.session, error = %format!("{cleaning:#}"), "after a failed start");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_in(
+        &self,
+        machine: &Machine,
+        request: &StartRequest,
+        identity: Identity,
+        workspace: &Workspace,
+        run: &RunDir,
+    ) -> Result<(), StartError> {
+        let internal = |error: io::Error| StartError::Internal(error.into());
+        run.create(identity.owner()).map_err(internal)?;
+        let log = run.new_log().map_err(internal)?;
+        let limited = machine.cgroups.enforces(Controller::Memory).is_ok();
+        let sandbox = Sandbox {
+            bwrap: find_program("bwrap").ok_or_else(|| {
+                StartError::Unsupported("The program bwrap is missing on the server: apt install bubblewrap".into())
+            })?,
+            identity,
+            agent: self.agent_program()?,
+            warm: None,
+            etc: run.etc(),
+            shared: vec![
+                Shared { outside: workspace.path.clone(), inside: paths::HOME },
+                Shared { outside: run.shared(), inside: paths::RUN_DIR },
+            ],
+            memory_bytes: request.memory_bytes,
+            address_space: (!limited).then_some(request.memory_bytes.saturating_add(ADDRESS_SPACE_MARGIN)),
+        };
+        sandbox.write_etc(request.session.0).map_err(internal)?;
+        let output = Output { stdout: log.try_clone().map_err(internal)?.into(), stderr: Stdio::from(log) };
+        let waiting =
+            sandbox.spawn(&Program::Agent(AGENT_ARGUMENTS), output).await.map_err(|error| explain(error, run))?;
+        let monitor = self.put_in_place(machine, request, workspace, run, waiting).map_err(StartError::Internal)?;
+        self.wait_for_agent(request.session, Some((monitor, run))).await
+    }
+
+    /// Limits, then the record, then configuration and token, then the program may run. See `Waiting` for why in this
+    /// order.
+    fn put_in_place(
+        &self,
+        machine: &Machine,
+        request: &StartRequest,
+        workspace: &Workspace,
+        run: &RunDir,
+        waiting: Waiting,
+    ) -> anyhow::Result<Child> {
+        let limits =
+            Limits { memory_bytes: request.memory_bytes, cpu_millis: request.cpu_millis, tasks: sandbox::TASKS };
+        let cgroups = machine.cgroups.create(request.session, &limits).context("control groups")?;
+        cgroup::join(&cgroups, waiting.init.pid).context("control groups")?;
+        run.write_record(&SandboxRecord {
+            init: waiting.init,
+            boot_id: run_dir::boot_id()?,
+            cgroups,
+            user: request.user,
+            workspace: workspace.path.clone(),
+            mechanism: workspace.mechanism,
+            quota_bytes: request.quota_bytes,
+        })?;
+        let config = AgentConfig {
+            session_id: request.session.0,
+            screen: request.screen,
+            max_screen: MAX_SCREEN,
+            memory_bytes: request.memory_bytes,
+            cpus: u16::try_from(request.cpu_millis.div_ceil(1000)).unwrap_or(u16::MAX).max(1),
+            display: Default::default(),
+            time_limits: Default::default(),
+            locale: request.locale.clone(),
+        };
+        run.write_config(&config, &self.key.token(request.session), workspace.owner)?;
+        Ok(waiting.release()?)
+    }
+
+    /// Until the agent answers. `started`: what ends when the sandbox does, if this call started it.
+    async fn wait_for_agent(&self, session: SessionId, started: Option<(Child, &RunDir)>) -> Result<(), StartError> {
+        let agent = LocalAgent { inner: self, session }.client();
+        let answers = async {
+            while agent.health().await.is_err() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let answers = tokio::time::timeout(ANSWER_LIMIT, answers);
+        let slow =
+            || StartError::Internal(anyhow::anyhow!("the agent did not answer within {} s", ANSWER_LIMIT.as_secs()));
+        let Some((mut monitor, run)) = started else { return answers.await.map_err(|_| slow()) };
+        tokio::select! {
+            answer = answers => answer.map_err(|_| slow())?,
+            ended = monitor.wait() => {
+                let ended = ended.map_err(|error| StartError::Internal(error.into()))?;
+                return Err(explain_end(ended, &run.log_tail().unwrap_or_default()));
+            }
+        }
+        // Reaped when it ends; the session does not depend on it.
+        tokio::spawn(async move { monitor.wait().await });
+        Ok(())
+    }
+
+    async fn remove(&self, session: SessionId) -> anyhow::Result<()> {
+        let run = self.run_dir(session);
+        let mut groups = match self.machine.get() {
+            Some(machine) => machine.cgroups.paths(session),
+            None => vec![],
+        };
+        if let Some(record) = run.record()? {
+            if record.alive()? {
+                end_processes(&record, self.options.settle_limit).await.context("ending the session's processes")?;
+            }
+            groups.extend(record.cgroups);
+        }
+        tokio::task::spawn_blocking(move || {
+            for group in groups {
+                cgroup::remove(&group).with_context(|| format!("control group {}", group.display()))?;
+            }
+            run.remove().context("run folder")
+        })
+        .await?
+    }
+
+    fn check_room(&self) -> Result<(), StartError> {
+        let (free, _) = mounts::space(&self.options.data_dir).map_err(|error| StartError::Internal(error.into()))?;
+        if free < self.options.disk_reserve {
+            tracing::warn!(free, reserve = self.options.disk_reserve, "the disk is too full to start sessions");
+            return Err(StartError::NoRoom(
+                "The server's disk is nearly full, so no session can start. Your files are safe. Tell your administrator."
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn agent_program(&self) -> Result<PathBuf, StartError> {
+        let found = match &self.options.agent_path {
+            Some(path) => path.is_file().then(|| path.clone()),
+            None => std::env::current_exe()
+                .ok()
+                .map(|program| program.with_file_name(AGENT_NAME))
+                .filter(|path| path.is_file())
+                .or_else(|| find_program(AGENT_NAME)),
+        };
+        found.ok_or_else(|| {
+            StartError::Unsupported(format!(
+                "The program {AGENT_NAME} is missing on the server. Put it beside gimp-platform or set `agent_path`."
+            ))
+        })
+    }
+}
+
+const AGENT_NAME: &str = "gimp-session";
+const AGENT_ARGUMENTS: &[&str] = &["run"];
+/// Largest screen, device pixels.
+const MAX_SCREEN: (u16, u16) = (3840, 2160);
+/// Address space beyond the memory limit that libraries and mappings take, bytes.
+const ADDRESS_SPACE_MARGIN: u64 = 4 << 30;
+
+/// The agent of one session, from inside `Inner`.
+struct LocalAgent<'a> {
+    inner: &'a Inner,
+    session: SessionId,
+}
+
+impl LocalAgent<'_> {
+    fn client(&self) -> AgentClient {
+        AgentClient {
+            endpoint: Endpoint::Unix(self.inner.run_dir(self.session).agent_socket()),
+            token: self.inner.key.token(self.session),
+        }
+    }
+}
+
+/// A living agent is asked to end, a dead one's GIMP is given time to write its copies; then everything is killed.
+async fn end_processes(record: &SandboxRecord, settle_limit: Duration) -> anyhow::Result<()> {
+    if let Some(agent) = record.init.child_with_inner_pid(AGENT_INNER_PID)? {
+        agent.signal(Signal::TERM)?;
+        if gone_within(agent, settle_limit).await? {
+            // What it ran has the signal its death sends.
+        } else {
+            agent.signal(Signal::KILL)?;
+        }
+    }
+    if gone_within(record.init, settle_limit).await? {
+        return Ok(());
+    }
+    record.init.signal(Signal::KILL)?;
+    anyhow::ensure!(gone_within(record.init, KILL_LIMIT).await?, "the sandbox survives SIGKILL");
+    Ok(())
+}
+
+async fn gone_within(process: Process, limit: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    while process.alive()? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(true)
+}
+
+fn explain(error: SandboxError, run: &RunDir) -> StartError {
+    match error {
+        SandboxError::Refused => explain_refusal(&run.log_tail().unwrap_or_default()),
+        SandboxError::Slow => StartError::NoRoom("The server is too busy to start a session. Try again soon.".into()),
+        SandboxError::Spawn(error) => StartError::Internal(anyhow::Error::from(error).context("bubblewrap")),
+        SandboxError::Other(error) => StartError::Internal(error),
+    }
+}
+
+/// What bubblewrap said on its standard error, in words that help.
+fn explain_refusal(said: &str) -> StartError {
+    if said.contains("No space left") || said.contains("Cannot allocate") || said.contains("Resource temporarily") {
+        return StartError::NoRoom("The server has no room for another session. Try again later.".into());
+    }
+    if said.contains("namespace") || said.contains("uid map") || said.contains("Operation not permitted") {
+        return StartError::Unsupported(
+            "The server may not make the namespaces that keep sessions apart. Ask your administrator to run \
+             `gimp-platform doctor`, which says how to allow them."
+                .into(),
+        );
+    }
+    StartError::Internal(anyhow::anyhow!("bubblewrap: {}", said.trim()))
+}
+
+fn explain_end(ended: std::process::ExitStatus, log: &str) -> StartError {
+    if let Some(line) = log.lines().rev().find(|line| line.starts_with("bwrap: ")) {
+        return explain_refusal(line);
+    }
+    StartError::Internal(anyhow::anyhow!("the agent ended before it answered ({ended}): {}", log.trim()))
+}
+
+/// 0711 as root, so that session uids can be given parts of it; 0700 otherwise.
+fn make_data_dir(data_dir: &Path, root: bool) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+    std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(if root { 0o711 } else { 0o700 }))?;
+    for (folder, mode) in [("private", 0o700), ("run", 0o711), ("workspaces", 0o711), ("warm", 0o711)] {
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(data_dir.join(folder))?;
+    }
+    Ok(())
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/bin".into(), "/bin".into()])
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }

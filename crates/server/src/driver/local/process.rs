@@ -1,0 +1,122 @@
+//! Processes by pid *and* start time, so that a pid that was used again is never taken for the old process.
+
+use std::io;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// One process of this machine, for as long as the machine is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`: clock ticks from boot to its start.
+    pub start_ticks: u64,
+}
+
+impl Process {
+    /// The process that has this pid now. None: there is none.
+    pub fn find(pid: i32) -> io::Result<Option<Self>> {
+        Ok(stat(pid)?.map(|stat| Self { pid, start_ticks: stat.start_ticks }))
+    }
+
+    /// Whether it still runs. A zombie does not.
+    pub fn alive(self) -> io::Result<bool> {
+        Ok(stat(self.pid)?.is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.zombie))
+    }
+
+    /// Sends `signal` to this very process; false when it is gone. The pidfd holds the process, so the check of the
+    /// start time can't be overtaken.
+    pub fn signal(self, signal: Signal) -> io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(false) };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        if !self.alive()? {
+            return Ok(false);
+        }
+        match pidfd_send_signal(pidfd, signal) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The child with this pid in its own (innermost) pid namespace.
+    pub fn child_with_inner_pid(self, inner: i32) -> io::Result<Option<Self>> {
+        for entry in std::fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+            let parent = field("PPid:").and_then(|text| text.trim().parse::<i32>().ok());
+            let innermost =
+                field("NSpid:").and_then(|text| text.split_whitespace().last()).and_then(|text| text.parse().ok());
+            if parent == Some(self.pid) && innermost == Some(inner) {
+                return Self::find(pid);
+            }
+        }
+        Ok(None)
+    }
+}
+
+struct Stat {
+    zombie: bool,
+    start_ticks: u64,
+}
+
+fn stat(pid: i32) -> io::Result<Option<Stat>> {
+    let text = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
+        // ESRCH: it went away between open and read.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    parse_stat(&text).map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "odd /proc/PID/stat"))
+}
+
+/// proc(5): the name in parentheses may hold anything, so fields are counted from the last `)`.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let state = fields.next()?; // field 3
+    let start_ticks = fields.nth(18)?.parse().ok()?; // field 22
+    Some(Stat { zombie: matches!(state, "Z" | "X"), start_ticks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_parentheses_do_not_shift_the_fields() {
+        let stat = parse_stat("7 (a) Z 1) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20").expect("parses");
+        assert_eq!(stat.start_ticks, 4242);
+        assert!(!stat.zombie);
+        assert!(parse_stat("7 (x").is_none());
+    }
+
+    #[test]
+    fn a_pid_used_again_is_another_process() {
+        let own = Process::find(std::process::id().cast_signed()).expect("reads").expect("this process exists");
+        assert!(own.alive().expect("reads"));
+        let other = Process { start_ticks: own.start_ticks + 1, ..own };
+        assert!(!other.alive().expect("reads"));
+        assert!(!other.signal(Signal::KILL).expect("refuses"), "would have killed this test");
+    }
+
+    #[test]
+    fn an_ended_child_is_not_alive() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep exists");
+        let process = Process::find(child.id().cast_signed()).expect("reads").expect("runs");
+        assert!(process.signal(Signal::KILL).expect("signals"));
+        child.wait().expect("waits");
+        assert!(!process.alive().expect("reads"));
+        assert!(!process.signal(Signal::KILL).expect("is gone"));
+    }
+}
