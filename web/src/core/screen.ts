@@ -103,9 +103,14 @@ export class ScreenFollower {
   /** Sizes are only asked for while there is a session to ask. Enabling asks at once. */
   set enabled(enabled: boolean) {
     this.#enabled = enabled;
-    if (!enabled) clearTimeout(this.#timer);
+    if (enabled) this.insist();
+    else clearTimeout(this.#timer);
+  }
+
+  /** Asks once more, although nothing changed here: somebody else may have asked for another screen since. */
+  insist(): void {
     this.#asked = null;
-    if (enabled) void this.#ask();
+    void this.#ask();
   }
 
   stop(): void {

@@ -34,6 +34,7 @@ export class SessionView {
   /** The last picture, below the live one until that is drawn again. */
   readonly #last: HTMLCanvasElement;
   #picture: PictureSize | null = null;
+  #exact = true;
   #focusOnClick = true;
   #viewport: Viewport;
 
@@ -84,6 +85,8 @@ export class SessionView {
     this.#viewport = this.#follower.viewport;
 
     const signal = this.#abort.signal;
+    // Of several windows on one session, the one in use decides on its screen.
+    window.addEventListener('focus', () => !this.#exact && this.#follower.insist(), { signal });
     window.addEventListener('online', () => this.#connection.retryNow(), { signal });
     element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
   }
@@ -169,6 +172,7 @@ export class SessionView {
       width: `${at.width}px`,
       height: `${at.height}px`,
     });
+    this.#exact = at.exact;
     this.#options.onPicture(picture, at.exact);
   }
 
