@@ -27,6 +27,8 @@ declare module '@novnc/novnc' {
     focus(options?: FocusOptions): void;
     blur(): void;
     clipboardPasteFrom(text: string): void;
+    /** Private; see `VncTransport`. */
+    _handleKeyEvent: (keysym: number, code: string, down: boolean) => void;
     addEventListener<K extends keyof RfbEvents>(type: K, listener: (event: RfbEvents[K]) => void): void;
   }
 }

@@ -47,6 +47,9 @@ export class VncTransport implements Transport {
     rfb.scaleViewport = true;
     // The screen is asked for over REST: the agent has to create the mode first.
     rfb.resizeSession = false;
+    // In noVNC 1.7 a pinch presses Ctrl without the state of the locks, and so toggles Caps Lock and Num Lock each time.
+    // Keys of the keyboard do not come this way: they are bound to the method of the class.
+    rfb._handleKeyEvent = (keysym, code, down) => rfb.sendKey(keysym, code, down);
     // What was there before the first picture shines through until it is drawn.
     rfb.background = 'transparent';
 

@@ -36,6 +36,8 @@ const CHUNK = 8 * 1024 * 1024;
 /** Whether trying again can help. */
 export function isPassing(error: unknown): boolean {
   if (!(error instanceof ApiError)) return false;
+  // Another window sent a part of it: ask again how much is there.
+  if (error.code === 'uploads.offset') return true;
   return error.status === 0 || error.status === 408 || error.status === 429 || (error.status >= 500 && error.status !== 507);
 }
 
