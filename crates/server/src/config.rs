@@ -5,6 +5,8 @@
 
 mod load;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 pub use load::{Loaded, SettingsError, load};
 pub use secret::Secret;

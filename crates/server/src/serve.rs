@@ -1,35 +1,177 @@
 //! `gimp-platform serve`: listens, answers, ends in order.
+//!
+//! Ending by SIGTERM: no new connections, long answers are cut so that browsers connect elsewhere, other requests may
+//! finish, background work is written down. Sessions live on and are found again at the next start. SIGINT (Ctrl-C)
+//! ends the sessions first, each through its planned end; a second one leaves at once and leaves them running.
+
+mod listener;
+mod metrics_page;
+mod prompt;
+mod signals;
+pub mod tls;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum_server::accept::{Accept, DefaultAcceptor};
+use axum_server::tls_rustls::RustlsAcceptor;
+use axum_server::{Handle, Server};
+use hyper_util::rt::TokioTimer;
 use tokio::net::TcpListener;
 
+use crate::clock::Clock;
+use crate::config::{Settings, TlsMode};
 use crate::state::App;
+use listener::{Listener, Peer};
+use prompt::Prompt;
+use signals::{Ending, Signals};
 
-/// Serves until SIGTERM or SIGINT.
+/// Longest time for a request's headers, and for a TLS handshake.
+const HEADERS_LIMIT: Duration = Duration::from_secs(10);
+/// How long requests may take to finish when the server ends.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often an HTTP/2 connection is asked whether it lives.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Serves until SIGTERM or SIGINT. Prints the URL to standard output when ready.
 ///
 /// # Errors
-/// When the address can't be listened on.
-pub async fn serve(app: App) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(app.settings.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", app.settings.listen))?;
+/// When an address can't be listened on, the certificate not be used, or another server has the data directory.
+pub async fn serve(mut settings: Settings) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("can't watch for signals")?;
+    let sockets = Sockets::bind(&mut settings).await?;
+    let app = App::open(settings, Clock::default()).await?;
+    let _lock = crate::data_dir::lock(&app.settings)?;
+    let server = start(app.clone(), sockets)?;
     app.start();
-    tracing::info!("GIMP Streaming Platform is ready at {}", app.settings.public_url());
-    let router = crate::api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router).with_graceful_shutdown(ended()).await?;
-    app.background.end().await;
-    Ok(())
+    println!("{}", greeting(&app.settings));
+    match signals.ending().await {
+        Ending::KeepSessions => tracing::info!("ending; sessions go on"),
+        Ending::EndSessions => {}
+    }
+    signals.leave_at_once_on_interrupt();
+    server.end().await
 }
 
-async fn ended() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
+/// What is listened on. Bound before anything else is touched.
+pub struct Sockets {
+    web: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Puts the addresses that were really bound into the settings: port 0 asks for any free one.
+    ///
+    /// # Errors
+    /// When an address can't be listened on.
+    pub async fn bind(settings: &mut Settings) -> anyhow::Result<Self> {
+        let web = bind(&mut settings.listen, "listen").await?;
+        let metrics = match &mut settings.metrics_listen {
+            Some(address) => Some(bind(address, "metrics_listen").await?),
+            None => None,
+        };
+        Ok(Self { web, metrics })
+    }
+}
+
+async fn bind(address: &mut SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(*address).await.with_context(|| {
+        format!("can't listen on {address}; choose another address with the setting `{key}` or end what listens there")
+    })?;
+    *address = listener.local_addr()?;
+    Ok(listener)
+}
+
+/// A server that answers.
+pub struct Running {
+    app: App,
+    handle: Handle<Peer>,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// Begins to answer.
+///
+/// # Errors
+/// When the certificate can't be used.
+pub fn start(app: App, sockets: Sockets) -> anyhow::Result<Running> {
+    allow_many_files();
+    let certificate = tls::certificate(&app.settings)?;
+    if let Some(listener) = sockets.metrics {
+        tracing::info!("metrics are at http://{}/metrics", listener.local_addr()?);
+        app.background.spawn(metrics_page::serve(listener));
+    }
+    let handle = Handle::new();
+    let listener = Listener::new(sockets.web, app.settings.max_connections);
+    let service = crate::api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = Server::<Peer>::from_listener(listener).handle(handle.clone());
+    let serving = match certificate {
+        Some(certificate) => {
+            let config = certificate.config()?;
+            app.background.spawn(certificate.keep_fresh(config.clone()));
+            let acceptor = RustlsAcceptor::new(config).handshake_timeout(HEADERS_LIMIT);
+            tokio::spawn(run(server.acceptor(Prompt::new(acceptor, HEADERS_LIMIT)), service))
+        }
+        None => tokio::spawn(run(server.acceptor(Prompt::new(DefaultAcceptor::new(), HEADERS_LIMIT)), service)),
     };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+    Ok(Running { app, handle, serving })
+}
+
+impl Running {
+    /// Ends in order; sessions live on.
+    ///
+    /// # Errors
+    /// When serving had failed.
+    pub async fn end(self) -> anyhow::Result<()> {
+        self.app.background.close();
+        self.handle.graceful_shutdown(Some(GRACE));
+        self.serving.await.context("the server panicked")??;
+        self.app.background.end().await;
+        self.app.db.close().await.context("the database could not be closed")
+    }
+}
+
+type Service = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
+
+async fn run<A>(mut server: Server<Peer, A>, service: Service) -> std::io::Result<()>
+where
+    A: Accept<listener::Connection, axum::middleware::AddExtension<Router, axum::extract::ConnectInfo<SocketAddr>>>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    A::Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
+    A::Service: axum_server::service::SendService<axum::http::Request<hyper::body::Incoming>> + Send,
+    A::Future: Send,
+{
+    let builder = server.http_builder();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_LIMIT);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(HEADERS_LIMIT);
+    server.serve(service).await
+}
+
+/// What the person who started the server reads.
+fn greeting(settings: &Settings) -> String {
+    let mut text = format!("GIMP Streaming Platform is ready: {}", settings.public_url());
+    if settings.tls == TlsMode::SelfSigned {
+        text.push_str("\nThe certificate is self-signed: browsers warn before they show the first page.");
+    }
+    if !settings.listen.ip().is_loopback() && !settings.is_secure() {
+        text.push_str(
+            "\nWarning: others can reach this address and nothing encrypts the connection. Passwords and cookies can be \
+             read on the way. Set tls, or put a proxy with TLS in front and set public_url.",
+        );
+    }
+    text
+}
+
+/// Each connection is an open file, and the usual soft limit of 1024 is small.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
     }
 }

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::{DriverKind, Secret, Settings};
 use crate::db::entity;
 use crate::ids::{SignInId, UserId};
+use crate::serve::Sockets;
 use crate::state::App;
 
 /// One application. Fields are what handlers get, so tests can look behind the API.
@@ -150,11 +151,10 @@ impl TestApp {
 
     /// Serves on a TCP port of 127.0.0.1 as well, for WebSockets and event streams. Ends with the test.
     pub async fn listen(&self) -> SocketAddr {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let router = self.router.clone().into_make_service_with_connect_info::<SocketAddr>();
-        self.app.background.spawn(async move { axum::serve(listener, router).await.expect("serves") });
-        address
+        let mut settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..(*self.app.settings).clone() };
+        let sockets = Sockets::bind(&mut settings).await.expect("a port");
+        crate::serve::start(self.app.clone(), sockets).expect("serves");
+        settings.listen
     }
 }
 

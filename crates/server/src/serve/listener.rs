@@ -1,0 +1,103 @@
+//! A TCP listener that holds at most so many connections; more wait in the kernel's queue.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::extract::connect_info::Connected;
+use axum_server::{AddrListener, Address};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Address of the other end.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(SocketAddr);
+
+impl Address for Peer {
+    type Stream = Connection;
+    type Listener = Listener;
+}
+
+impl Connected<Peer> for SocketAddr {
+    fn connect_info(peer: Peer) -> Self {
+        peer.0
+    }
+}
+
+pub struct Listener {
+    tcp: TcpListener,
+    slots: Arc<Semaphore>,
+}
+
+impl Listener {
+    pub fn new(tcp: TcpListener, connections: u32) -> Self {
+        let slots = usize::try_from(connections).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self { tcp, slots: Arc::new(Semaphore::new(slots)) }
+    }
+}
+
+impl AddrListener<Connection, Peer> for Listener {
+    async fn bind_to(address: Peer) -> io::Result<Self> {
+        Ok(Self::new(TcpListener::bind(address.0).await?, u32::MAX))
+    }
+
+    async fn accept_stream(&self) -> io::Result<(Connection, Peer)> {
+        let slot = self.slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (tcp, peer) = self.tcp.accept().await?;
+        // Input and picture are small messages that must not wait for each other.
+        tcp.set_nodelay(true)?;
+        metrics::gauge!("gimp_connections").increment(1);
+        Ok((Connection { tcp, _slot: slot }, Peer(peer)))
+    }
+
+    fn get_local_addr(&self) -> io::Result<Peer> {
+        self.tcp.local_addr().map(Peer)
+    }
+}
+
+/// A connection that gives its slot back when it is dropped: also after it became a WebSocket.
+pub struct Connection {
+    tcp: TcpStream,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        metrics::gauge!("gimp_connections").decrement(1);
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+}

@@ -1,0 +1,247 @@
+//! The real program: starts, answers over TCP and TLS, ends by signals, refuses what makes no sense.
+
+#[path = "serve/program.rs"]
+mod program;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use program::{Server, run};
+use rustix::process::Signal;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+
+#[test]
+fn serves_until_it_is_asked_to_end() {
+    let server = Server::start(&[]);
+    assert!(server.get("/healthz").starts_with("HTTP/1.0 200"), "{}", server.get("/healthz"));
+    let page = server.get("/");
+    assert!(page.contains("<!doctype html>") || page.contains("<!DOCTYPE html>"), "{page}");
+    server.wait_ready();
+    let (status, log) = server.end(Signal::TERM);
+    assert!(status.success(), "{status}: {log}");
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn requests_under_way_are_finished_and_no_more_are_taken() {
+    let server = Server::start(&[]);
+    let body = br#"{"email":"nobody@example.org","password":"wrong password"}"#;
+    let mut stream = server.connect();
+    let head = format!(
+        "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.signal(Signal::TERM);
+    server.wait_closed();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(server.wait().0.success());
+}
+
+#[test]
+fn interrupting_ends_it_too() {
+    let server = Server::start(&[]);
+    assert!(server.end(Signal::INT).0.success());
+}
+
+#[test]
+fn metrics_have_an_address_of_their_own() {
+    let server = Server::start(&["--metrics-listen", "127.0.0.1:0"]);
+    server.get("/healthz");
+    let address = server.log_after("metrics are at http://");
+    let address = address.trim_end_matches("/metrics");
+    let page = program::get(TcpStream::connect(address).unwrap(), "/metrics");
+    for expected in [
+        "gimp_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1",
+        "gimp_http_request_seconds_bucket{route=\"/healthz\"",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "gimp_connections ",
+    ] {
+        assert!(page.contains(expected), "{expected} is not in {page}");
+    }
+    let public = server.get("/metrics");
+    assert!(public.starts_with("HTTP/1.0 404"), "{public}");
+}
+
+#[test]
+fn more_connections_than_allowed_wait() {
+    let server = Server::start(&["--max-connections", "16"]);
+    let mut idle: Vec<TcpStream> = (0..16).map(|_| server.connect()).collect();
+    let mut late = server.connect();
+    late.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    late.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    let waiting = late.read(&mut [0; 16]).expect_err("no answer while 16 are open");
+    assert!(matches!(waiting.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{waiting}");
+    idle.pop();
+    late.set_read_timeout(Some(program::LIMIT)).unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+}
+
+#[test]
+fn a_certificate_of_its_own_is_made_once_and_kept_private() {
+    let mut server = Server::start(&["--tls", "self-signed"]);
+    let folder = server.data().join("private");
+    let certificate = folder.join("certificate.pem");
+    for name in ["certificate.pem", "certificate-key.pem"] {
+        let mode = std::fs::metadata(folder.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    assert!(server.url().starts_with("https://127.0.0.1:"), "{}", server.url());
+    let made = std::fs::read(&certificate).unwrap();
+    let answer = program::get(tls(&server, &made, &[]), "/healthz");
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert!(!answer.to_lowercase().contains("strict-transport-security"), "{answer}");
+    assert_eq!(tls(&server, &made, &[b"h2", b"http/1.1"]).conn.alpn_protocol(), Some(&b"h2"[..]));
+
+    // Plain text gets no page.
+    let mut plain = server.connect();
+    plain.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = vec![];
+    let _ = plain.read_to_end(&mut text);
+    assert!(!text.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&text));
+
+    server.restart();
+    assert_eq!(std::fs::read(&certificate).unwrap(), made);
+    assert!(program::get(tls(&server, &made, &[]), "/healthz").starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn renewed_certificates_come_into_use_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    let issue = || {
+        let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(&chain, issued.cert.pem()).unwrap();
+        std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+        issued.cert.pem().into_bytes()
+    };
+    let first = issue();
+    let paths = [chain.to_str().unwrap(), key.to_str().unwrap()];
+    let server = Server::start(&["--tls", "files", "--tls-certificate", paths[0], "--tls-key", paths[1]]);
+    let answer = program::get(tls(&server, &first, &[]), "/healthz");
+    assert!(answer.to_lowercase().contains("strict-transport-security: max-age"), "{answer}");
+
+    let second = issue();
+    server.signal(Signal::HUP);
+    server.log_after("certificate read again");
+    assert!(program::get(tls(&server, &second, &[]), "/healthz").starts_with("HTTP/1.0 200"));
+
+    std::fs::write(&key, "no key").unwrap();
+    server.signal(Signal::HUP);
+    server.log_after("the old certificate stays in use");
+    assert!(program::get(tls(&server, &second, &[]), "/healthz").starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn the_public_is_warned_of_plain_text() {
+    let server = Server::start(&["--listen", "0.0.0.0:0"]);
+    assert!(server.greeting().contains("Warning: others can reach this address"), "{}", server.greeting());
+    let behind = Server::start(&["--listen", "0.0.0.0:0", "--public-url", "https://gimp.example.org"]);
+    assert_eq!(behind.greeting(), "GIMP Streaming Platform is ready: https://gimp.example.org\n");
+}
+
+#[test]
+fn two_servers_do_not_share_a_data_directory() {
+    let mut server = Server::start(&[]);
+    let data = server.data().to_str().unwrap().to_owned();
+    let second =
+        run(&["serve", "--driver", "fake", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--data-dir", &data]);
+    assert!(!second.success);
+    assert!(second.err.contains("another server is running on"), "{}", second.err);
+    // Neither does a killed one leave it locked.
+    server.kill();
+    server.restart();
+    assert!(server.get("/healthz").starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = tempfile::tempdir().unwrap();
+    let result = run(&["serve", "--driver", "fake", "--listen", &address, "--data-dir", data.path().to_str().unwrap()]);
+    assert!(!result.success);
+    assert!(
+        result.err.contains(&format!("can't listen on {address}")) && result.err.contains("`listen`"),
+        "{}",
+        result.err
+    );
+}
+
+#[test]
+fn mistakes_in_settings_end_it_before_it_starts() {
+    let result = run(&["serve", "--session-minutes", "soon"]);
+    assert!(!result.success);
+    assert!(result.err.contains("`session_minutes` = \"soon\" in the command line"), "{}", result.err);
+    let result = run(&["serve", "--config", "/nonexistent.toml"]);
+    assert!(result.err.contains("/nonexistent.toml can't be read"), "{}", result.err);
+    let result = run(&["serve", "--tls", "files", "--tls-certificate", "/none.pem", "--tls-key", "/none.pem"]);
+    assert!(!result.success);
+}
+
+#[test]
+fn settings_can_be_looked_at_without_secrets() {
+    let result = run(&["serve", "--print-settings", "--database-url", "postgres://me:hunter2@db/x", "--quota-gb", "7"]);
+    assert!(result.success, "{}", result.err);
+    assert!(
+        result.out.contains("quota_gb = 7") && result.out.contains("database_url = \"(secret)\""),
+        "{}",
+        result.out
+    );
+    assert!(!result.out.contains("hunter2"));
+}
+
+#[test]
+fn migrates_and_leaves() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().to_str().unwrap();
+    for _ in 0..2 {
+        let result = run(&["migrate", "--data-dir", path, "--driver", "fake"]);
+        assert!(result.success, "{}", result.err);
+        assert!(data.path().join("private/gimp-platform.db").exists());
+    }
+}
+
+#[test]
+fn prints_the_description_of_the_api_and_its_version() {
+    let result = run(&["openapi"]);
+    let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi.json");
+    assert_eq!(result.out, std::fs::read_to_string(committed).unwrap());
+    assert_eq!(run(&["--version"]).out, format!("gimp-platform {}\n", env!("CARGO_PKG_VERSION")));
+    let help = run(&["serve", "--help"]).out;
+    assert!(help.contains("--session-minutes <MINUTES>") && help.contains("--config <FILE>"), "{help}");
+    assert!(!run(&[]).success);
+}
+
+/// A TLS connection that trusts exactly this certificate.
+fn tls(server: &Server, certificate: &[u8], protocols: &[&[u8]]) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), server.connect());
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    stream
+}
