@@ -58,6 +58,12 @@ for (const file of files) {
   }
 }
 
+// The words are explained in two places, for two kinds of reader.
+const words = (file) => readFileSync(file, 'utf8').match(/^\| word \|[\s\S]*?\n\n/m)?.[0];
+checked += 1;
+if (words('CONTRIBUTING.md') === undefined || words('CONTRIBUTING.md') !== words('docs/architecture.md'))
+  problems.push('The table of words differs between CONTRIBUTING.md and docs/architecture.md');
+
 for (const problem of problems) console.error(problem);
 console.log(`${files.length} documents, ${checked} links and samples checked, ${problems.length} wrong`);
 process.exit(problems.length === 0 ? 0 : 1);
