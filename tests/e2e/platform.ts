@@ -2,7 +2,7 @@
 // nothing of it left afterwards.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -157,6 +157,21 @@ export class Platform {
   /** The workspace of a user on disk. */
   workspace(userId: string): string {
     return join(this.data, 'workspaces', userId);
+  }
+
+  /** Process id of the GIMP of a session. */
+  gimpOf(session: string): number {
+    const { pid } = JSON.parse(readFileSync(join(this.data, 'run', session, 'sandbox.json'), 'utf8'));
+    const space = readlinkSync(`/proc/${pid}/ns/pid`);
+    const gimp = processes().find(({ pid, name }) => {
+      try {
+        return /^gimp(-\d|$)/.test(name) && readlinkSync(`/proc/${pid}/ns/pid`) === space;
+      } catch {
+        return false;
+      }
+    });
+    if (!gimp) throw new Error('the session has no GIMP');
+    return gimp.pid;
   }
 
   /** An API client with a bearer token. */

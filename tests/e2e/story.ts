@@ -52,8 +52,8 @@ export const test = base.extend<Fixtures>({
 export { expect };
 
 /** Makes an account on the page; ends on the dashboard. Gives the user's id. */
-export async function register(page: Page, email: string): Promise<string> {
-  await page.goto('/register');
+export async function register(page: Page, email: string, url = ''): Promise<string> {
+  await page.goto(`${url}/register`);
   await page.getByLabel('First name').fill('Ada');
   await page.getByLabel('E-mail').fill(email);
   await page.getByLabel('Password', { exact: true }).fill(password);

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { isColour, white } from '../gimp.ts';
+import { Gimp, isColour, white } from '../gimp.ts';
 import { until } from '../platform.ts';
 import { endSession, expect, fileNamed, pixelOf, readPng, register, startGimp, test } from '../story.ts';
 
@@ -23,7 +23,6 @@ test('sign up, paint, save, end, and find everything again', async ({ page, plat
   }, 60);
   expect(seen).toContain('startingGimp');
 
-  const { Gimp } = await import('../gimp.ts');
   let gimp = new Gimp(page);
   await gimp.painted();
   await gimp.newImage();

@@ -1,0 +1,34 @@
+// Ends that the platform plans: the user is told before, can put it off, and the history says why.
+
+import { Platform } from '../platform.ts';
+import { expect, register, startGimp, test } from '../story.ts';
+
+test.use({ settings: { session_minutes: 1, warn_minutes: 1, idle_minutes: 0 } });
+
+test('time is up, and nobody is there', async ({ page, platform, browser }) => {
+  // Both at once: each waits a minute.
+  const idle = await Platform.start({ idle_minutes: 1, warn_minutes: 1 });
+  const away = await (await browser.newContext({ baseURL: idle.url })).newPage();
+  try {
+    await register(page, 'ada@example.org');
+    await register(away, 'bob@example.org');
+    await startGimp(page);
+    await startGimp(away);
+
+    const messages = page.getByRole('region', { name: 'Messages' });
+    await messages.getByRole('button', { name: 'Extend' }).click();
+    await expect(messages).toContainText('The session goes on');
+    await expect(away.getByRole('region', { name: 'Messages' }).getByRole('button', { name: 'Keep going' })).toBeVisible({ timeout: 60_000 });
+
+    await expect(page.getByRole('heading', { name: 'The time was up' })).toBeVisible({ timeout: 100_000 });
+    await expect(away.getByRole('heading', { name: 'Ended because nobody was using it' })).toBeVisible({ timeout: 100_000 });
+    await page.getByRole('link', { name: 'To the dashboard' }).click();
+    await expect(page.getByTestId('history')).toContainText('The time was up');
+    await away.getByRole('link', { name: 'To the dashboard' }).click();
+    await expect(away.getByTestId('history')).toContainText('Ended because nobody was using it');
+  } finally {
+    await away.context().close();
+    expect(await idle.stop()).toEqual([]);
+  }
+  expect(platform.log).not.toContain('panicked');
+});

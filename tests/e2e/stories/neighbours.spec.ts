@@ -1,0 +1,70 @@
+// Two users side by side: neither sees, reaches or disturbs the other.
+
+import { symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { password, Refused } from '../platform.ts';
+import { expect, fileNamed, register, sessionId, startGimp, test } from '../story.ts';
+
+test('two users paint at once and cannot reach each other', async ({ page, browser, platform }) => {
+  const context = await browser.newContext({ baseURL: platform.url });
+  const other = await context.newPage();
+  const ada = await register(page, 'ada@example.org');
+  await register(other, 'bob@example.org');
+  const hers = await startGimp(page);
+  const his = await startGimp(other);
+  await Promise.all([hers.newImage(), his.newImage()]);
+  await hers.paint();
+  await hers.exportAs('secret.png');
+  const session = sessionId(page);
+
+  const api = await platform.signIn('bob@example.org');
+  const refusal = (request: Promise<unknown>) =>
+    request.then(
+      () => null,
+      (error) => (error instanceof Refused ? error.status : Promise.reject(error)),
+    );
+
+  // Her session is not there for him, by any door.
+  expect(await refusal(api.get(`/sessions/${session}`))).toBe(404);
+  expect(await refusal(api.get(`/sessions/${session}/status`))).toBe(404);
+  expect(await refusal(api.delete(`/sessions/${session}`))).toBe(404);
+  expect(await refusal(api.post(`/sessions/${session}/extend`))).toBe(404);
+  expect(await refusal(api.put(`/sessions/${session}/screen`, { width: 800, height: 600, scale: 1 }))).toBe(404);
+  expect(await refusal(api.post(`/sessions/${session}/open`, { path: 'secret.png' }))).toBe(404);
+  expect((await api.get('/sessions')).sessions.map(({ id }: { id: string }) => id)).not.toContain(session);
+  expect(await refusal(api.get('/admin/sessions'))).toBe(403);
+  expect(await api.status('/files/content?path=secret.png')).toBe(404);
+  expect(await refusal(api.get(`/files?path=${encodeURIComponent(`../${ada}`)}`))).toBeGreaterThanOrEqual(400);
+  const bob = (await api.get('/users/profile')).id;
+  writeFileSync(join(platform.workspace(bob), 'mine.txt'), 'mine');
+  expect(await api.status('/files/content?path=mine.txt')).toBe(200);
+  // A link in his workspace that leads into hers leads nowhere.
+  symlinkSync(join(platform.workspace(ada), 'secret.png'), join(platform.workspace(bob), 'link.png'));
+  expect(await api.status('/files/content?path=link.png')).toBeGreaterThanOrEqual(400);
+
+  // Neither is the picture of her session: with his cookies, and with none.
+  const doors = await other.evaluate(async (id) => {
+    const url = `${location.origin.replace('http', 'ws')}/session/${id}/vnc`;
+    return new Promise<string>((resolve) => {
+      const socket = new WebSocket(url, ['binary']);
+      socket.onopen = () => resolve('open');
+      socket.onerror = () => resolve('refused');
+    });
+  }, session);
+  expect(doors).toBe('refused');
+  await other.goto(`/session/${session}`);
+  await expect(other.getByRole('heading', { name: 'There is no such session' })).toBeVisible();
+  const nobody = await fetch(`${platform.url}/session/${session}/vnc`, {
+    headers: { connection: 'upgrade', upgrade: 'websocket', origin: platform.url },
+  });
+  expect(nobody.status).toBeGreaterThanOrEqual(400);
+
+  // Her page never noticed; his panel shows only what is his.
+  await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'connected');
+  await other.goto('/dashboard');
+  await expect(fileNamed(other, 'mine.txt')).toBeVisible();
+  await expect(fileNamed(other, 'secret.png')).toHaveCount(0);
+  expect(platform.log).not.toContain(password);
+  await context.close();
+});

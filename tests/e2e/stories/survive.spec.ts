@@ -1,0 +1,113 @@
+// Everything may die at any moment: the page says so, offers the way back, and nothing that was kept is lost.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { black, Gimp, isColour } from '../gimp.ts';
+import { until } from '../platform.ts';
+import { expect, register, sessionId, startGimp, test } from '../story.ts';
+import { Wire } from '../wire.ts';
+
+test('GIMP is killed: the page says so and GIMP is back', async ({ page, platform }) => {
+  await register(page, 'ada@example.org');
+  const gimp = await startGimp(page);
+  const session = sessionId(page);
+  const before = platform.gimpOf(session);
+
+  process.kill(before, 'SIGKILL');
+
+  await expect(page.getByRole('region', { name: 'Messages' })).toContainText(/GIMP/, { timeout: 30_000 });
+  await until('another GIMP runs', () => {
+    try {
+      return platform.gimpOf(session) !== before;
+    } catch {
+      return false;
+    }
+  }, 30);
+  await gimp.painted();
+  await gimp.newImage();
+  const api = await platform.signIn('ada@example.org');
+  const status = await api.get(`/sessions/${session}/status`);
+  expect(status.status).toBe('running');
+  expect(status.restarts).toHaveLength(1);
+  expect(status.restarts[0].what).toBe('gimp');
+  expect(status.restarts[0].cause).toContain('9');
+});
+
+test('the whole sandbox is killed: the session ends as crashed, and a new one starts', async ({ page, platform }) => {
+  await register(page, 'ada@example.org');
+  await startGimp(page);
+  const session = sessionId(page);
+  const { pid } = JSON.parse(readFileSync(join(platform.data, 'run', session, 'sandbox.json'), 'utf8'));
+
+  process.kill(pid, 'SIGKILL');
+
+  await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'ended', { timeout: 60_000 });
+  await expect(page.getByRole('heading', { name: 'GIMP stopped working' })).toBeVisible();
+  await page.getByRole('button', { name: 'Start again' }).click();
+  await until('another session', () => sessionId(page) !== session);
+  await new Gimp(page).painted();
+});
+
+test('the session ends with unsaved work: a copy is kept, offered, and opens with the stroke in it', async ({ page }) => {
+  await register(page, 'ada@example.org');
+  let gimp = await startGimp(page);
+  await gimp.newImage();
+  await gimp.paint();
+
+  await page.mouse.move(640, 2);
+  await page.getByRole('button', { name: 'End session' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'End session' }).click();
+  await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'ended', { timeout: 60_000 });
+  await expect(page.getByRole('heading', { name: /GIMP kept a copy of 1 image/ })).toBeVisible();
+
+  await page.getByRole('button', { name: 'Open in GIMP' }).click();
+  gimp = new Gimp(page);
+  await gimp.painted();
+  const middle = await gimp.middle();
+  await until('the stroke is back', async () => isColour(await gimp.pixel(middle), black), 30);
+});
+
+test('the server is killed: the session goes on and the page finds it by itself', async ({ page, platform }) => {
+  await register(page, 'ada@example.org');
+  const gimp = await startGimp(page);
+  const session = sessionId(page);
+  await gimp.newImage();
+  await gimp.paint();
+  const pid = platform.gimpOf(session);
+
+  await platform.end('SIGKILL');
+  await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'reconnecting');
+  await platform.launch();
+
+  await gimp.painted();
+  expect(platform.gimpOf(session), 'the same GIMP').toBe(pid);
+  expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is still there').toBe(true);
+  const api = await platform.signIn('ada@example.org');
+  expect(await api.get(`/sessions/${session}`)).toMatchObject({ status: 'running' });
+});
+
+test('the network is lost: the picture comes back by itself, whole', async ({ page, platform }) => {
+  const wire = await Wire.to(platform.url);
+  try {
+    await platform.end('SIGTERM');
+    await platform.launch({ public_url: wire.url });
+    await register(page, 'ada@example.org', wire.url);
+    const gimp = await startGimp(page);
+    await gimp.newImage();
+    await gimp.paint();
+
+    wire.cut();
+    await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'reconnecting');
+    await expect(page.getByText('Reconnecting… Your session goes on.')).toBeVisible();
+    wire.mend();
+
+    await gimp.painted();
+    expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is still there').toBe(true);
+    // And it still takes input.
+    await gimp.showing('undo', () => gimp.press('Control+z'));
+    expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is undone').toBe(false);
+  } finally {
+    await wire.close();
+  }
+});

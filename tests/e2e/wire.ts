@@ -1,0 +1,56 @@
+// The network between browser and server, which stories can cut.
+
+import { createServer, connect, type Server, type Socket } from 'node:net';
+
+export class Wire {
+  readonly url: string;
+  readonly #server: Server;
+  readonly #sockets: Set<Socket>;
+  #cut = false;
+
+  private constructor(server: Server, port: number, sockets: Set<Socket>) {
+    this.url = `http://127.0.0.1:${port}`;
+    this.#server = server;
+    this.#sockets = sockets;
+  }
+
+  /** A port of its own that leads to `target`. */
+  static async to(target: string): Promise<Wire> {
+    const { hostname, port } = new URL(target);
+    const sockets = new Set<Socket>();
+    let wire: Wire | null = null;
+    const server = createServer((near) => {
+      if (wire !== null && wire.#cut) return near.destroy();
+      const far = connect(Number(port), hostname);
+      for (const [socket, other] of [[near, far], [far, near]] as const) {
+        sockets.add(socket);
+        socket.on('error', () => other.destroy());
+        socket.on('close', () => {
+          sockets.delete(socket);
+          other.destroy();
+        });
+      }
+      near.pipe(far).pipe(near);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('no port');
+    wire = new Wire(server, address.port, sockets);
+    return wire;
+  }
+
+  /** Every connection breaks, new ones are refused. */
+  cut(): void {
+    this.#cut = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend(): void {
+    this.#cut = false;
+  }
+
+  async close(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
