@@ -161,7 +161,7 @@ export class Platform {
 
   /** Process id of the GIMP of a session. */
   gimpOf(session: string): number {
-    const { pid } = JSON.parse(readFileSync(join(this.data, 'run', session, 'sandbox.json'), 'utf8'));
+    const { pid } = JSON.parse(readFileSync(join(this.data, 'run', session, 'sandbox.json'), 'utf8')).init;
     const space = readlinkSync(`/proc/${pid}/ns/pid`);
     const gimp = processes().find(({ pid, name }) => {
       try {

@@ -38,7 +38,7 @@ test('the whole sandbox is killed: the session ends as crashed, and a new one st
   await register(page, 'ada@example.org');
   await startGimp(page);
   const session = sessionId(page);
-  const { pid } = JSON.parse(readFileSync(join(platform.data, 'run', session, 'sandbox.json'), 'utf8'));
+  const { pid } = JSON.parse(readFileSync(join(platform.data, 'run', session, 'sandbox.json'), 'utf8')).init;
 
   process.kill(pid, 'SIGKILL');
 
