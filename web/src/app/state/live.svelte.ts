@@ -3,6 +3,8 @@
 import { api, body, type Notice, type Quota, type Session, urls } from '../../api';
 import { backoff } from '../../core/backoff';
 
+/** How long a page may be out of sight before it gives its stream back, milliseconds. Browsers have six connections. */
+const HIDDEN = 30_000;
 const LIMITS = { first: 1_000, longest: 20_000 };
 
 export const isOver = (session: Session): boolean => session.status === 'stopped' || session.status === 'error';
@@ -23,6 +25,7 @@ class Live {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #running = false;
+  #hiddenTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** The session that is starting or running, if any. */
   get active(): Session | null {
@@ -33,6 +36,7 @@ class Live {
     if (this.#running) return;
     this.#running = true;
     window.addEventListener('online', this.#hurry);
+    document.addEventListener('visibilitychange', this.#visibility);
     this.#open();
     // Not by the stream alone: a proxy on the way may hold it back.
     void this.refresh().catch(() => undefined);
@@ -42,7 +46,9 @@ class Live {
   stop(): void {
     this.#running = false;
     window.removeEventListener('online', this.#hurry);
+    document.removeEventListener('visibilitychange', this.#visibility);
     clearTimeout(this.#timer);
+    clearTimeout(this.#hiddenTimer);
     this.#source?.close();
     this.#source = null;
     this.sessions = {};
@@ -86,6 +92,19 @@ class Live {
 
   #hurry = (): void => {
     if (this.#source?.readyState !== EventSource.OPEN) this.#open();
+  };
+
+  #visibility = (): void => {
+    clearTimeout(this.#hiddenTimer);
+    if (document.visibilityState === 'hidden') {
+      this.#hiddenTimer = setTimeout(() => {
+        clearTimeout(this.#timer);
+        this.#source?.close();
+        this.#source = null;
+      }, HIDDEN);
+    } else {
+      this.#hurry();
+    }
   };
 
   #open(): void {
