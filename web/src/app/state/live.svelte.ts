@@ -20,6 +20,8 @@ class Live {
   loaded = $state(false);
   /** Rises whenever a session ended. */
   endings = $state(0);
+  /** Rises whenever GIMP was started again after a crash. */
+  restarts = $state(0);
 
   #source: EventSource | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -125,6 +127,7 @@ class Live {
     on<Notice>('notice', (notice) => {
       this.dismissKind(notice.sessionId, notice.kind);
       this.notices = [...this.notices, notice];
+      if (notice.kind === 'restarted') this.restarts++;
     });
     // The browser's own reconnecting gives up at the first answer that is not 200, and hammers otherwise.
     source.addEventListener('error', () => {
