@@ -274,15 +274,15 @@ impl Lifecycle {
     }
 
     fn incident(&mut self, now: Duration, what: Supervised, exit: Exit, effects: &mut Vec<Effect>) {
-        if matches!(what, Supervised::Display | Supervised::Bus) {
-            // The deaths that follow from this one may have been heard of first.
-            let follows = |last: &Incident| {
-                now.saturating_sub(last.at) <= SETTLE
-                    && matches!(last.what, Supervised::Gimp | Supervised::WindowManager)
-            };
-            while self.incidents.pop_if(|last| follows(last)).is_some() {
-                self.budget.refund();
-            }
+        // The deaths that follow from this one may have been heard of first.
+        let followers: &[Supervised] = match what {
+            Supervised::Display => &[Supervised::Gimp, Supervised::WindowManager],
+            Supervised::Bus => &[Supervised::Gimp],
+            Supervised::WindowManager | Supervised::Gimp => &[],
+        };
+        let follows = |last: &mut Incident| now.saturating_sub(last.at) <= SETTLE && followers.contains(&last.what);
+        while self.incidents.pop_if(follows).is_some() {
+            self.budget.refund();
         }
         self.incidents.push(Incident { at: now, what, exit });
         if !self.budget.spend(now) {

@@ -509,13 +509,15 @@ impl Session {
         };
         self.collect_backups();
         let profile = Profile::new(&self.folders.home, version);
-        let plugins_cached = profile.seed(&self.folders.warm, version, &self.language)?;
+        let scale = self.size.borrow().scale;
+        let plugins_cached = profile.seed(&self.folders.warm, version, &self.language, scale)?;
         let preset = Preset {
             version,
             memory_bytes: self.config.memory_bytes,
             cpus: self.config.cpus,
             swap: &profile.swap,
             language: &self.language,
+            scale,
             plugins_cached,
         };
         let path = self.folders.run_file("gimprc");
@@ -533,11 +535,21 @@ impl Session {
         let cancelled = Arc::new(AtomicBool::new(false));
         self.painting = Some(cancelled.clone());
         let (attempt, cookie, events) = (self.attempt, self.cookie.clone(), self.event_sender.clone());
-        tokio::task::spawn_blocking(move || match painted::wait(display, &cookie, &cancelled) {
-            Ok(()) => {
-                let _ = events.blocking_send(Event::GimpPainted { attempt });
+        let (control, result) = (self.control.clone(), self.folders.run_file("settled.result"));
+        tokio::spawn(async move {
+            let (waiting, key) = (cancelled.clone(), cookie.clone());
+            let mapped = move || painted::wait_until_mapped(display, &key, &waiting);
+            if let Ok(Ok(())) = tokio::task::spawn_blocking(mapped).await {
+                // On a busy machine GIMP pauses between mapping its window and filling it. One that shows a dialog at
+                // start may not answer, and is there all the same.
+                if let Err(error) = control.settled(&result).await {
+                    tracing::warn!(%error, "GIMP is on the screen but does not answer");
+                }
+                let quiet = move || painted::wait_until_quiet(display, &cookie, &cancelled);
+                if let Ok(Ok(())) = tokio::task::spawn_blocking(quiet).await {
+                    let _ = events.send(Event::GimpPainted { attempt }).await;
+                }
             }
-            Err(error) => tracing::debug!(%error, "no longer waiting for GIMP's window"),
         });
     }
 

@@ -1,7 +1,6 @@
 //! Tells when GIMP is ready to be used: its main window is on the screen and has stopped repainting.
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,41 +19,38 @@ const MAIN_WINDOW_ROLE: &[u8] = b"gimp-image-window-1";
 const QUIET: Duration = Duration::from_millis(200);
 /// A GIMP that keeps repainting, say because the user already works in it, is ready too.
 const QUIET_LIMIT: Duration = Duration::from_secs(5);
-/// How soon a cancelled wait is noticed.
-const CANCEL_CHECK: Duration = Duration::from_millis(100);
+/// How often the window is looked for, and cancelling noticed, when the X server has nothing to tell.
+const CHECK: Duration = Duration::from_millis(100);
 
-/// Blocks until GIMP is painted or `cancelled`. Uses a connection of its own, so nothing of it remains afterwards.
-pub fn wait(display: u32, cookie: &Cookie, cancelled: &Arc<AtomicBool>) -> Result<()> {
+/// Blocks until GIMP's main window is on the screen, or `cancelled`. Like `wait_until_quiet` it uses a connection of its
+/// own, so nothing of it remains afterwards.
+pub fn wait_until_mapped(display: u32, cookie: &Cookie, cancelled: &AtomicBool) -> Result<()> {
     let client = Client::connect(display, cookie)?;
     let conn = &client.conn;
     let client_list = intern(conn, "_NET_CLIENT_LIST")?;
     let role = intern(conn, "WM_WINDOW_ROLE")?;
     let watch = ChangeWindowAttributesAux::new().event_mask(EventMask::PROPERTY_CHANGE);
     conn.change_window_attributes(client.root, &watch)?.check()?;
-
     while !main_window_is_mapped(&client, client_list, role)? {
-        loop {
-            match next_event(&client, CANCEL_CHECK)? {
-                Some(Event::PropertyNotify(event)) if event.atom == client_list => break,
-                Some(_) => {}
-                // The window manager lists a window a moment before it maps it.
-                None => break,
-            }
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(Error::Cancelled);
-            }
-        }
+        // An event, or none for a while: the window manager lists a window a moment before it maps it.
+        next_event(&client, CHECK)?;
         if cancelled.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
     }
+    Ok(())
+}
 
+/// Blocks until nothing has been painted for `QUIET`, or `cancelled`.
+pub fn wait_until_quiet(display: u32, cookie: &Cookie, cancelled: &AtomicBool) -> Result<()> {
+    let client = Client::connect(display, cookie)?;
+    let conn = &client.conn;
     conn.damage_query_version(1, 1)?.reply()?;
     let damage = conn.generate_id()?;
     conn.damage_create(damage, client.root, ReportLevel::NON_EMPTY)?.check()?;
-    let mapped = Instant::now();
-    let mut last_paint = mapped;
-    while last_paint.elapsed() < QUIET && mapped.elapsed() < QUIET_LIMIT {
+    let begin = Instant::now();
+    let mut last_paint = begin;
+    while last_paint.elapsed() < QUIET && begin.elapsed() < QUIET_LIMIT {
         if let Some(Event::DamageNotify(_)) = next_event(&client, QUIET.saturating_sub(last_paint.elapsed()))? {
             last_paint = Instant::now();
             conn.damage_subtract(damage, x11rb::NONE, x11rb::NONE)?;

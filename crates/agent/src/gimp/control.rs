@@ -6,12 +6,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use super::preset::quoted;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zbus::connection::Builder;
 
 /// Covers a GIMP that is busy: it answers from its main loop.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_millis(50);
+/// How often GIMP is asked again while it is not on the bus yet.
+const RETRY: Duration = Duration::from_millis(20);
+/// How often an answer is looked for, only while one is awaited.
+const POLL: Duration = Duration::from_millis(15);
+/// What a script's answer ends with, and how a script writes it to its open `port`.
+const END_LINE: &str = "done\n";
+pub const END_SCRIPT: &str = "(display \"done\" port) (newline port) (close-output-port port)";
 const NAME: &str = "org.gimp.GIMP.UI";
 const PATH: &str = "/org/gimp/GIMP/UI";
 /// The Scheme interpreter's name, the same in both.
@@ -26,6 +33,8 @@ pub enum ControlError {
     Refused,
     #[error("GIMP cannot be reached")]
     Bus(#[from] zbus::Error),
+    #[error("GIMP's answer cannot be read")]
+    Answer(#[from] std::io::Error),
 }
 
 /// Sends orders to the GIMP of one bus. Connects anew for each order, so nothing has to be repaired after a restart.
@@ -37,6 +46,34 @@ pub struct Control {
 impl Control {
     pub fn new(bus_address: String) -> Self {
         Self { address: bus_address }
+    }
+
+    /// Returns once GIMP has nothing better to do: it runs scripts when it has started up and drawn its windows.
+    /// `result` is a file for its answer.
+    pub async fn settled(&self, result: &Path) -> Result<(), ControlError> {
+        let script = format!("(let ((port (open-output-file {}))) {END_SCRIPT})", quoted(&result.to_string_lossy()));
+        match tokio::time::timeout(CALL_LIMIT, self.evaluate(&script, result)).await {
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(ControlError::TimedOut),
+        }
+    }
+
+    /// Runs a script that writes lines to the file `result` and ends with `END_SCRIPT`; returns the lines.
+    /// A script that fails never comes to its end: the caller limits the time.
+    pub async fn evaluate(&self, script: &str, result: &Path) -> Result<Vec<String>, ControlError> {
+        match std::fs::remove_file(result) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        self.run_script(script).await?;
+        loop {
+            let text = std::fs::read_to_string(result).unwrap_or_default();
+            if let Some(lines) = text.strip_suffix(END_LINE) {
+                std::fs::remove_file(result)?;
+                return Ok(lines.lines().map(str::to_owned).collect());
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Opens an image file in a tab of its own.

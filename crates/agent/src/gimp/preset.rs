@@ -20,6 +20,8 @@ pub struct Preset<'a> {
     pub swap: &'a Path,
     /// The value of `LANG`.
     pub language: &'a str,
+    /// Device pixels per CSS pixel of the browser.
+    pub scale: f32,
     /// Whether a plug-in cache made under `language` is in the profile.
     pub plugins_cached: bool,
 }
@@ -37,9 +39,17 @@ impl Preset<'_> {
             "(tile-cache-size {tiles}M)\n(undo-levels 20)\n(undo-size {undo}M)\n(max-new-image-size {new_image}M)\n\
              (num-processors {cpus})\n(swap-path {swap})\n(use-opencl no)\n(check-updates no)\n(debug-policy never)\n\
              (color-profile-policy keep)\n(color-management (mode display) (display-profile-from-gdk no))\n\
-             (save-session-info yes)\n(restore-session yes)\n(restore-monitor no)\n(save-device-status yes)\n\
-             (single-window-mode yes)\n"
+             (save-session-info yes)\n(restore-session yes)\n(restore-monitor no)\n(save-device-status yes)\n"
         );
+        // GIMP 3 has icons of twice the size by itself where GTK's window scale is 2.
+        let icon_size = match self.scale {
+            scale if self.version.is_3() || scale < 1.4 => None,
+            scale if scale < 2.5 => Some("large"),
+            _ => Some("huge"),
+        };
+        if let Some(size) = icon_size {
+            text.push_str(&format!("(icon-size {size})\n"));
+        }
         if self.version.is_3() {
             let version = quoted(&self.version.to_string());
             text.push_str("(metadata-rotation-policy rotate)\n(show-welcome-dialog no)\n");
@@ -77,7 +87,16 @@ mod tests {
     fn preset(version: &str) -> String {
         let version = version.parse().expect("a version");
         let swap = Path::new("/home/gimp/sw\"ap");
-        Preset { version, memory_bytes: 2048 * MIB, cpus: 2, swap, language: "C.UTF-8", plugins_cached: true }.text()
+        Preset {
+            version,
+            memory_bytes: 2048 * MIB,
+            cpus: 2,
+            swap,
+            language: "C.UTF-8",
+            scale: 2.0,
+            plugins_cached: true,
+        }
+        .text()
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Profile {
 
     /// Fills in what is absent. `warm` may be missing; GIMP then starts slower.
     /// Returns whether a plug-in cache for `language` is in place.
-    pub fn seed(&self, warm: &Path, version: Version, language: &str) -> io::Result<bool> {
+    pub fn seed(&self, warm: &Path, version: Version, language: &str, scale: f32) -> io::Result<bool> {
         fs::create_dir_all(&self.folder)?;
         fs::create_dir_all(&self.babl_cache)?;
         // Swap of an earlier GIMP is of no use to anyone.
@@ -65,7 +65,7 @@ impl Profile {
             copy_if_absent(&warm.join(PIXEL_CONVERSION_CACHE), &self.babl_cache.join(PIXEL_CONVERSION_CACHE))?;
             cached = manifest.locale == language && self.folder.join(PLUGIN_CACHE).exists();
         }
-        self.maximise(version)?;
+        self.arrange(version, scale)?;
         write_if_absent(&self.folder.join("contextrc"), CONTEXT_RC)?;
         if !version.is_3() {
             write_if_absent(&self.folder.join("devicerc"), DEVICE_RC)?;
@@ -76,19 +76,48 @@ impl Profile {
 
 impl Profile {
     /// GIMP takes its window out of the maximised state if it was not maximised last time; here it always is.
-    /// A new profile gets the docks that GIMP comes with.
-    fn maximise(&self, version: Version) -> io::Result<()> {
+    /// A new profile gets the docks that GIMP comes with, as wide as `scale` asks for.
+    fn arrange(&self, version: Version, scale: f32) -> io::Result<()> {
         let own = self.folder.join("sessionrc");
         let shipped = if version.is_3() { "/etc/gimp/3.0/sessionrc" } else { "/etc/gimp/2.0/sessionrc" };
-        let text = match fs::read_to_string(&own).or_else(|_| fs::read_to_string(shipped)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
+        let arranged = if own.exists() {
+            let text = fs::read_to_string(&own)?;
+            let arranged = maximised(&text);
+            if arranged == text {
+                return Ok(());
+            }
+            arranged
+        } else {
+            match fs::read_to_string(shipped) {
+                Ok(text) => widened(&maximised(&text), scale),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
         };
-        let maximised =
-            text.replace(r#"(maximized "no")"#, r#"(maximized "yes")"#).replace("(maximized no)", "(maximized yes)");
-        if own.exists() && maximised == text { Ok(()) } else { replace_file(&own, maximised.as_bytes()) }
+        replace_file(&own, arranged.as_bytes())
     }
+}
+
+fn maximised(session: &str) -> String {
+    session.replace(r#"(maximized "no")"#, r#"(maximized "yes")"#)
+}
+
+/// Multiplies the widths of the docks, which GIMP keeps in pixels.
+fn widened(session: &str, scale: f32) -> String {
+    const WIDTH: &str = "-docks-width \"";
+    let mut parts = session.split(WIDTH);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        text.push_str(WIDTH);
+        match number.parse::<u16>() {
+            Ok(width) => text.push_str(&format!("{:.0}", f32::from(width) * scale)),
+            Err(_) => text.push_str(number),
+        }
+        text.push_str(rest);
+    }
+    text
 }
 
 pub fn read_manifest(warm: &Path) -> Option<WarmManifest> {
@@ -137,3 +166,64 @@ const DEVICE_RC: &str = r#"(GimpDeviceInfo "Browser pen stylus"
         (brush-hardness 1))
     (mode screen))
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docks_grow_with_the_scale_and_the_rest_stays() {
+        let shipped =
+            r#"(aux-info (left-docks-width "188") (right-docks-width "205") (maximized "no")) (position 336)"#;
+        let arranged = widened(&maximised(shipped), 2.0);
+        let wanted =
+            r#"(aux-info (left-docks-width "376") (right-docks-width "410") (maximized "yes")) (position 336)"#;
+        assert_eq!(arranged, wanted);
+        assert_eq!(widened("no docks", 2.0), "no docks");
+    }
+
+    #[test]
+    fn what_the_user_has_is_kept() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        let version = "2.10.34".parse().expect("a version");
+        let profile = Profile::new(home.path(), version);
+        fs::create_dir_all(&profile.folder).expect("creates");
+        for name in ["contextrc", "devicerc", "sessionrc"] {
+            fs::write(profile.folder.join(name), "mine (maximized \"no\")").expect("writes");
+        }
+        fs::create_dir_all(&profile.swap).expect("creates");
+        fs::write(profile.swap.join("gimpswap.1"), "old").expect("writes");
+
+        profile.seed(&home.path().join("none"), version, "C.UTF-8", 2.0).expect("seeds");
+
+        let read = |name: &str| fs::read_to_string(profile.folder.join(name)).expect("reads");
+        assert_eq!(read("contextrc"), "mine (maximized \"no\")");
+        assert_eq!(read("sessionrc"), "mine (maximized \"yes\")");
+        assert!(!profile.swap.join("gimpswap.1").exists());
+    }
+
+    #[test]
+    fn caches_keep_their_time_and_serve_only_their_version() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let warm = folder.path().join("warm");
+        fs::create_dir(&warm).expect("creates");
+        let manifest = WarmManifest { gimp_version: "2.10.34".into(), locale: "C.UTF-8".into() };
+        fs::write(warm.join(MANIFEST), serde_json::to_vec(&manifest).expect("serialises")).expect("writes");
+        fs::write(warm.join(PLUGIN_CACHE), "plugins").expect("writes");
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        File::options()
+            .append(true)
+            .open(warm.join(PLUGIN_CACHE))
+            .and_then(|file| file.set_modified(long_ago))
+            .expect("sets");
+
+        for (version, cached) in [("2.10.34", true), ("2.10.36", false)] {
+            let home = folder.path().join(version);
+            let version = version.parse().expect("a version");
+            let profile = Profile::new(&home, version);
+            assert_eq!(profile.seed(&warm, version, "C.UTF-8", 1.0).expect("seeds"), cached);
+            let copy = fs::metadata(profile.folder.join(PLUGIN_CACHE)).and_then(|data| data.modified()).ok();
+            assert_eq!(copy, cached.then_some(long_ago));
+        }
+    }
+}

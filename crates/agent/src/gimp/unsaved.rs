@@ -4,21 +4,15 @@
 //! GIMP is asked by Script-Fu over D-Bus, which returns nothing, so each script writes what it did to a result file
 //! whose last line is `END`.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use agent_core::lifecycle::SaveOutcome;
 use percent_encoding::percent_decode_str;
 
-use super::control::Control;
+use super::control::{Control, END_SCRIPT};
 use super::preset::quoted;
 use super::recovery::RecoveryStore;
 use super::version::Version;
-
-/// How often a result file is looked at. Only while an end waits for it.
-const POLL: Duration = Duration::from_millis(15);
-const END: &str = "done";
 
 /// What the save stage needs.
 #[derive(Debug, Clone)]
@@ -75,7 +69,7 @@ impl Saver {
 
     async fn list(&self) -> anyhow::Result<Vec<OpenImage>> {
         let result = self.run.join("images.result");
-        let lines = self.run_and_read(&list_script(self.version, &result), &result).await?;
+        let lines = self.control.evaluate(&list_script(self.version, &result), &result).await?;
         parse_images(&lines).ok_or_else(|| anyhow::anyhow!("GIMP's list of images is garbled"))
     }
 
@@ -83,29 +77,10 @@ impl Saver {
         let partial = self.store.partial();
         let result = self.run.join("copy.result");
         let script = save_script(self.version, image.id, &partial.path, &result);
-        self.run_and_read(&script, &result).await?;
+        self.control.evaluate(&script, &result).await?;
         let original = image.files.iter().find_map(|file| inside(&self.home, file));
         self.store.keep(&partial, &display_name(&image.name), original)?;
         Ok(())
-    }
-
-    async fn run_and_read(&self, script: &str, result: &Path) -> anyhow::Result<Vec<String>> {
-        match std::fs::remove_file(result) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        self.control.run_script(script).await?;
-        loop {
-            let text = std::fs::read_to_string(result).unwrap_or_default();
-            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            match lines.split_last() {
-                Some((last, lines)) if last == END && text.ends_with('\n') => {
-                    let _ = std::fs::remove_file(result);
-                    return Ok(lines.to_vec());
-                }
-                _ => tokio::time::sleep(POLL).await,
-            }
-        }
     }
 }
 
@@ -127,12 +102,11 @@ fn list_script(version: Version, result: &Path) -> String {
                (line (car ({own_file} image)) port)
                (line (car ({imported_file} image)) port))
              (vector->list {images}))
-           (display \"{END}\" port) (newline port)
-           (close-output-port port))"
+           {END_SCRIPT})"
     )
 }
 
-/// Writes one copy, then `END`. On an error the script stops before `END`.
+/// Writes one copy. On an error the script stops before its end.
 fn save_script(version: Version, image: i64, copy: &Path, result: &Path) -> String {
     let copy = quoted(&copy.to_string_lossy());
     let result = quoted(&result.to_string_lossy());
@@ -148,8 +122,7 @@ fn save_script(version: Version, image: i64, copy: &Path, result: &Path) -> Stri
     };
     format!(
         "(begin {save}
-           (let ((port (open-output-file {result})))
-             (display \"{END}\" port) (newline port) (close-output-port port)))"
+           (let ((port (open-output-file {result}))) {END_SCRIPT}))"
     )
 }
 

@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, ImageFormat};
+use x11rb::protocol::Event;
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, CreateWindowAux, ImageFormat, WindowClass};
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -355,6 +356,45 @@ impl TestDisplay {
         let atom = self.conn.intern_atom(false, name.as_bytes()).expect("asks").reply().expect("an atom").atom;
         let reply = self.conn.get_property(false, window, atom, AtomEnum::ANY, 0, 4096).expect("asks").reply();
         reply.map(|reply| reply.value).unwrap_or_default()
+    }
+
+    /// Text on the clipboard; None when there is none.
+    pub fn clipboard(&self) -> Option<String> {
+        let atom =
+            |name: &str| self.conn.intern_atom(false, name.as_bytes()).expect("asks").reply().expect("an atom").atom;
+        let (clipboard, utf8, target) = (atom("CLIPBOARD"), atom("UTF8_STRING"), atom("TEST_CLIPBOARD"));
+        let window = self.conn.generate_id().expect("an id");
+        let aux = CreateWindowAux::new();
+        let class = WindowClass::INPUT_ONLY;
+        self.conn.create_window(0, window, self.root, 0, 0, 1, 1, 0, class, 0, &aux).expect("asks");
+        self.conn.convert_selection(window, clipboard, utf8, target, x11rb::CURRENT_TIME).expect("asks");
+        self.conn.flush().expect("flushes");
+        loop {
+            if let Event::SelectionNotify(event) = self.conn.wait_for_event().expect("an answer")
+                && event.requestor == window
+            {
+                return (event.property != x11rb::NONE)
+                    .then(|| String::from_utf8_lossy(&self.property(window, "TEST_CLIPBOARD")).into_owned());
+            }
+        }
+    }
+
+    pub fn clipboard_owner(&self) -> u32 {
+        let atom = self.conn.intern_atom(false, b"CLIPBOARD").expect("asks").reply().expect("an atom").atom;
+        self.conn.get_selection_owner(atom).expect("asks").reply().expect("an owner").owner
+    }
+
+    /// Waits until the clipboard holds `wanted`.
+    pub async fn wait_for_clipboard(&self, wanted: &str) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let found = self.clipboard();
+            if found.as_deref() == Some(wanted) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the clipboard holds {found:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Size of the screen, pixels.

@@ -15,7 +15,10 @@ use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 const MAIN_WINDOW: &str = "gimp-image-window-1";
+const WHITE: u32 = 0x00FF_FFFF;
 const RED: u32 = 0x00FF_0000;
+const CONTROL: u32 = 0xFFE3;
+const BACKSPACE: u32 = 0xFF08;
 
 /// GIMP fills the screen and nothing else is open: no tips, no welcome, no recovery dialog.
 fn assert_only_gimp_on_screen(session: &TestSession, size: (u16, u16)) {
@@ -40,11 +43,15 @@ fn mostly_red(picture: &[u32]) -> bool {
 async fn a_new_workspace_gets_a_painted_gimp_over_the_whole_screen() {
     let mut session = TestSession::ready().await;
     assert_only_gimp_on_screen(&session, (1280, 800));
-    assert!(colours(&session.display().picture()) > 50, "tools and docks are painted");
+    let picture = session.display().picture();
+    assert!(colours(&picture) > 50, "tools and docks are painted");
+    assert!(picture.iter().filter(|pixel| **pixel == WHITE).count() > 5000, "and the list of brushes is");
     let status = session.status().await;
     let steps: Vec<_> = status.timings.iter().map(|timing| timing.step).collect();
     assert_eq!(steps, [StartStep::StartingDisplay, StartStep::StartingGimp, StartStep::Ready]);
     assert!(status.gimp_version.is_some() && status.restarts.is_empty());
+    let complaints = session.gimp_log();
+    assert!(!complaints.contains("parse error"), "GIMP understands the preset: {complaints}");
 
     assert!(session.end(EndReason::User).await.success());
     assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::User });
@@ -119,6 +126,38 @@ async fn a_viewer_sees_the_screen_types_points_and_is_counted() {
         fresh = session.status().await.idle_ms;
     }
     assert!(fresh < idle, "pointing counts as human input: {fresh} ms after {idle} ms");
+}
+
+#[tokio::test]
+async fn any_letter_can_be_typed_and_text_travels_both_ways_by_clipboard() {
+    let session = TestSession::ready().await;
+    let display = session.display();
+    let mut viewer = Viewer::connect(&session).await;
+    viewer.point(640, 400, 0).await;
+    viewer.key(u32::from(b'/')).await;
+    display.wait_for_picture("the search for actions", |_| display.windows().len() == 2).await;
+
+    // Latin 1, its own keysym, and two that only the Unicode range has.
+    for keysym in [u32::from(b'a'), 0xE9, 0x20AC, 0x0100_0416, 0x0100_65E5] {
+        viewer.key(keysym).await;
+    }
+    viewer.chord(&[CONTROL, u32::from(b'a')]).await;
+    viewer.chord(&[CONTROL, u32::from(b'c')]).await;
+    display.wait_for_clipboard("aé€Ж日").await;
+    assert!(viewer.next_cut_text().await.starts_with("aé"), "a viewer without Unicode gets what Latin 1 has");
+
+    viewer.cut_text("Grüße").await;
+    display.wait_for_clipboard("Grüße").await;
+    let from_viewer = display.clipboard_owner();
+    viewer.key(BACKSPACE).await;
+    viewer.chord(&[CONTROL, u32::from(b'v')]).await;
+    while display.clipboard_owner() == from_viewer {
+        // Nothing to copy until what was pasted is there.
+        viewer.chord(&[CONTROL, u32::from(b'a')]).await;
+        viewer.chord(&[CONTROL, u32::from(b'c')]).await;
+        assert_eq!(display.clipboard().as_deref(), Some("Grüße"));
+    }
+    assert_eq!(display.clipboard().as_deref(), Some("Grüße"));
 }
 
 #[tokio::test]
@@ -223,7 +262,6 @@ async fn a_gimp_that_keeps_dying_ends_the_session_as_crashed() {
 async fn quitting_gimp_ends_the_session_as_the_users_wish() {
     let mut session = TestSession::ready().await;
     let mut viewer = Viewer::connect(&session).await;
-    const CONTROL: u32 = 0xFFE3;
     viewer.point(640, 400, 0).await;
     viewer.chord(&[CONTROL, u32::from(b'q')]).await;
     assert!(session.exited().await.success());
@@ -235,7 +273,6 @@ async fn a_modal_dialog_does_not_keep_unsaved_work_from_being_copied() {
     let mut session = TestSession::ready().await;
     session.paint().await;
     let mut viewer = Viewer::connect(&session).await;
-    const CONTROL: u32 = 0xFFE3;
     viewer.point(640, 400, 0).await;
     viewer.chord(&[CONTROL, u32::from(b'q')]).await;
     let display = session.display();

@@ -112,4 +112,21 @@ impl Viewer {
         message.extend(latin);
         self.stream.write_all(&message).await.expect("writes");
     }
+
+    /// Next text that the session put on its clipboard.
+    pub async fn next_cut_text(&mut self) -> String {
+        loop {
+            match self.stream.read_u8().await.expect("a message") {
+                2 => {} // Bell
+                3 => {
+                    let mut padding = [0; 3];
+                    self.stream.read_exact(&mut padding).await.expect("padding");
+                    let mut text = vec![0; self.stream.read_u32().await.expect("a length") as usize];
+                    self.stream.read_exact(&mut text).await.expect("text");
+                    return text.into_iter().map(char::from).collect();
+                }
+                other => panic!("unexpected message {other}"),
+            }
+        }
+    }
 }
