@@ -7,7 +7,9 @@ macro_rules! text_enum {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-        pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
+        // Not `rename = $text` on each variant: utoipa does not see through the macro and would describe other names.
+        #[serde(rename_all = "camelCase")]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
 
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
@@ -149,3 +151,30 @@ pub const RECOVERY_DIR: &str = ".gimp-platform/recovery";
 pub const TRASH_DIR: &str = ".gimp-platform/trash";
 /// Partial uploads, relative to the workspace.
 pub const UPLOAD_DIR: &str = ".gimp-platform/uploads";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_in_json_and_elsewhere() {
+        fn check<T: Copy + Serialize + std::fmt::Display>(all: &[T]) {
+            for value in all {
+                assert_eq!(serde_json::to_value(value).expect("serialises"), value.to_string());
+            }
+        }
+        check(SessionStatus::ALL);
+        check(EndReason::ALL);
+        check(StartStep::ALL);
+        check(EndStage::ALL);
+    }
+
+    #[cfg(feature = "openapi")]
+    #[test]
+    fn names_are_the_same_in_the_description() {
+        use utoipa::PartialSchema as _;
+        let schema = serde_json::to_value(StartStep::schema()).expect("serialises");
+        let names: Vec<_> = StartStep::ALL.iter().map(|step| step.as_str()).collect();
+        assert_eq!(schema["enum"], serde_json::json!(names));
+    }
+}
