@@ -3,11 +3,13 @@
 
 pub mod auth;
 pub mod client_address;
+pub mod events;
 pub mod extract;
 pub mod files;
 pub mod health;
 pub mod observe;
 pub mod openapi;
+pub mod sessions;
 pub mod users;
 pub mod workspace;
 
@@ -40,7 +42,9 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 fn v1() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .nest("/auth", auth::router())
+        .merge(events::router())
         .nest("/files", files::router())
+        .nest("/sessions", sessions::router())
         .nest("/users", users::router())
         .nest("/workspace", workspace::router())
 }

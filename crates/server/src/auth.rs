@@ -13,6 +13,7 @@ pub mod password;
 pub mod rate_limit;
 pub mod registration;
 pub mod token;
+pub mod watch;
 
 use std::sync::Arc;
 

@@ -65,6 +65,8 @@ pub struct Settings {
     pub session_limit: Option<u16>,
     /// Minutes a session lives unless extended, 1..=10080.
     pub session_minutes: u32,
+    /// Minutes a session may live however often it is extended, 1..=100000.
+    pub session_max_minutes: u32,
     /// Minutes without human input after which a session is ended, 0..=10080, 0 = never.
     pub idle_minutes: u32,
     /// Minutes before an end at which the user is warned, 0..=60.
@@ -150,6 +152,7 @@ impl Default for Settings {
             sessions_per_user: 1,
             session_limit: None,
             session_minutes: 120,
+            session_max_minutes: 1440,
             idle_minutes: 60,
             warn_minutes: 5,
             quota_gb: 20,
@@ -320,6 +323,12 @@ pub const KEYS: &[Key] = &[
         "a whole number from 1 to 10000",
     ),
     key("session_minutes", "MINUTES", "How long a session lives unless extended", "a whole number from 1 to 10080"),
+    key(
+        "session_max_minutes",
+        "MINUTES",
+        "How long a session lives however often it is extended",
+        "a whole number from 1 to 100000",
+    ),
     key(
         "idle_minutes",
         "MINUTES",

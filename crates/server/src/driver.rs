@@ -81,7 +81,7 @@ impl Driver {
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         Ok(match settings.driver {
             DriverKind::Local => Self::Local(local::LocalDriver::new(settings)?),
-            DriverKind::Fake => Self::Fake(fake::FakeDriver::new(settings.data_dir.join("workspaces"))),
+            DriverKind::Fake => Self::Fake(fake::FakeDriver::new(&settings.data_dir)),
         })
     }
 
@@ -134,10 +134,7 @@ impl Driver {
     pub async fn remove(&self, session: SessionId) -> anyhow::Result<()> {
         match self {
             Self::Local(driver) => driver.remove(session).await,
-            Self::Fake(driver) => {
-                driver.remove(session);
-                Ok(())
-            }
+            Self::Fake(driver) => driver.remove(session),
         }
     }
 

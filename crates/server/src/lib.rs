@@ -13,6 +13,7 @@ pub mod error;
 pub mod ids;
 pub mod retention;
 pub mod serve;
+pub mod session;
 pub mod state;
 pub mod telemetry;
 pub mod workspace;

@@ -13,6 +13,7 @@ use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::driver::Driver;
+use crate::session::Sessions;
 use crate::workspace::Workspaces;
 
 /// The application. Owned by `serve`; handlers get clones.
@@ -24,6 +25,7 @@ pub struct App {
     pub auth: Auth,
     pub driver: Arc<Driver>,
     pub workspaces: Workspaces,
+    pub sessions: Sessions,
     pub background: Background,
     pub access_log: AccessLog,
     pub preparation: Preparation,
@@ -46,7 +48,15 @@ impl App {
         let (access_log, writing) = AccessLog::new(db.clone(), background.cancelled());
         background.spawn_to_finish(writing);
         let preparation = Preparation::default();
-        Ok(Self { settings, db, clock, auth, driver, workspaces, background, access_log, preparation })
+        let sessions = Sessions::new(
+            settings.clone(),
+            db.clone(),
+            clock.clone(),
+            driver.clone(),
+            workspaces.clone(),
+            background.clone(),
+        );
+        Ok(Self { settings, db, clock, auth, driver, workspaces, sessions, background, access_log, preparation })
     }
 
     /// Starts the jobs that run beside requests. They end with `background`.
@@ -57,6 +67,7 @@ impl App {
             let result = driver.prepare().await.inspect_err(|error| tracing::error!("no session can start: {error:#}"));
             preparation.done(result.map_err(|error| error.to_string()));
         });
+        self.sessions.start();
     }
 }
 

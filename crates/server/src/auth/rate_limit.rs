@@ -14,6 +14,7 @@ use governor::{Quota, RateLimiter};
 
 use super::email::Email;
 use crate::clock::Clock;
+use crate::ids::UserId;
 
 /// Keys one limit remembers.
 const MAX_KEYS: usize = 20_000;
@@ -54,7 +55,7 @@ impl RateLimits {
     }
 }
 
-const fn count(number: u32) -> NonZeroU32 {
+pub(crate) const fn count(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number) {
         Some(number) => number,
         None => NonZeroU32::MIN,
@@ -93,8 +94,14 @@ impl Key for Email {
     }
 }
 
+impl Key for UserId {
+    fn owner(self) -> Self {
+        self
+    }
+}
+
 impl<K: Key> Limit<K> {
-    fn new(clock: &Clock, quota: Quota) -> Self {
+    pub(crate) fn new(clock: &Clock, quota: Quota) -> Self {
         let clock = WallClock(clock.clone());
         let limiter = Mutex::new(Limiter::new(quota, HashMapStateStore::default(), clock.clone()));
         Self { clock, quota, limiter }

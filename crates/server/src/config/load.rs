@@ -241,6 +241,7 @@ fn check(settings: &Settings, figment: &Figment) -> Result<(), SettingsError> {
         ("sessions_per_user", (1..=16).contains(&s.sessions_per_user)),
         ("session_limit", s.session_limit.is_none_or(|limit| (1..=10_000).contains(&limit))),
         ("session_minutes", (1..=10_080).contains(&s.session_minutes)),
+        ("session_max_minutes", (1..=100_000).contains(&s.session_max_minutes)),
         ("idle_minutes", s.idle_minutes <= 10_080),
         ("warn_minutes", s.warn_minutes <= 60),
         ("quota_gb", (1..=10_000).contains(&s.quota_gb)),

@@ -1,0 +1,116 @@
+//! `GET /events`: what changes, as it changes.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::{Stream, StreamExt};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::sessions::Session;
+use crate::auth::current::CurrentUser;
+use crate::db::entity::session::{Column, Entity};
+use crate::error::Problem;
+use crate::ids::{SessionId, UserId};
+use crate::session::lifecycle::NoticeKind;
+use crate::session::watchers::{self, STREAMS_PER_USER, Subscription};
+use crate::state::App;
+
+/// Proxies close what is silent for longer.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(events))
+}
+
+/// Data of the event `sessions`: the full state.
+#[derive(Serialize, ToSchema)]
+pub struct SessionsEvent {
+    /// Those that have not ended, the newest first.
+    sessions: Vec<Session>,
+}
+
+/// Data of the event `notice`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NoticeEvent {
+    session_id: SessionId,
+    kind: NoticeKind,
+    /// For people.
+    detail: String,
+    /// When it happened or, for a warning, will.
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+}
+
+/// Event `sessions` first, with the full state; then `session` (a Session), `notice` and `quota` as things change. A
+/// reader that is too slow is cut off and gets the full state when it connects again.
+#[utoipa::path(
+    get, path = "/events", tag = "events", operation_id = "events",
+    responses(
+        (status = 200, body = SessionsEvent, content_type = "text/event-stream"),
+        (status = 401, description = "auth.signedOut"),
+        (status = 429, description = "events.tooMany"),
+    ),
+)]
+pub async fn events(
+    State(app): State<App>,
+    user: CurrentUser,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let subscription = app.sessions.watchers().subscribe(user.id).map_err(|_| {
+        let detail = format!("You have {STREAMS_PER_USER} pages open. Close some of them and load this one again.");
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "events.tooMany", detail).retry_after(10)
+    })?;
+    // After subscribing, so that no change is missed in between.
+    let first = full_state(&app, user.id).await?;
+    let ended = {
+        let (app, user) = (app.clone(), user.clone());
+        async move {
+            let stopping = app.background.closing();
+            tokio::select! {
+                () = crate::auth::watch::rights_lost(&app, &user) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+    };
+    let changes = futures::stream::unfold((app, subscription), |(app, mut subscription)| async {
+        let event = next(&app, &mut subscription).await?;
+        Some((Ok(event), (app, subscription)))
+    });
+    let stream = futures::stream::once(async { Ok(first) }).chain(changes).take_until(Box::pin(ended));
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+/// None: too slow, or something failed; the reader connects again.
+async fn next(app: &App, subscription: &mut Subscription) -> Option<Event> {
+    loop {
+        let event =
+            match subscription.next().await? {
+                watchers::Event::Session(id) => {
+                    let row = Entity::find_by_id(id.0).one(&app.db).await;
+                    // Removed with its user.
+                    let Some(row) = row.map_err(Problem::from).ok()? else { continue };
+                    Event::default().event("session").json_data(Session::new(app, row).ok()?)
+                }
+                watchers::Event::Notice(session_id, notice) => Event::default()
+                    .event("notice")
+                    .json_data(NoticeEvent { session_id, kind: notice.kind, detail: notice.detail, at: notice.at }),
+                watchers::Event::Quota(quota) => Event::default().event("quota").json_data(quota),
+            };
+        return event.map_err(Problem::internal).ok();
+    }
+}
+
+async fn full_state(app: &App, user: UserId) -> Result<Event, Problem> {
+    let rows = Entity::find().filter(Column::UserId.eq(user.0)).filter(Column::EndedAt.is_null());
+    let rows = rows.order_by_desc(Column::Id).all(&app.db).await?;
+    let sessions = rows.into_iter().map(|row| Session::new(app, row)).collect::<Result<_, _>>()?;
+    Event::default().event("sessions").json_data(SessionsEvent { sessions }).map_err(Problem::internal)
+}

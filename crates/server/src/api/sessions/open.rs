@@ -1,0 +1,128 @@
+//! `POST /sessions/{id}/open`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use protocol::agent::OpenRequest;
+use protocol::session::RECOVERY_DIR;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::api::extract::{Json, Path};
+use crate::auth::current::CurrentUser;
+use crate::driver::agent_client::AgentError;
+use crate::error::Problem;
+use crate::ids::SessionId;
+use crate::state::App;
+
+/// Longest path, bytes.
+const MAX_PATH: usize = 4096;
+const MAX_RECOVERY: usize = 64;
+/// Top of a path that belongs to the platform.
+const PLATFORM_FOLDER: &str = ".gimp-platform";
+
+/// Exactly one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = OpenFile)]
+pub struct Request {
+    /// A file of the workspace.
+    path: Option<String>,
+    /// A copy of an image that was unsaved when GIMP ended; opens as a new image.
+    recovery_id: Option<String>,
+}
+
+/// Opens a file in the running GIMP.
+#[utoipa::path(
+    post, path = "/{id}/open", tag = "sessions", operation_id = "openFile", params(("id" = SessionId, Path)),
+    request_body = Request,
+    responses(
+        (status = 204),
+        (status = 401, description = "auth.signedOut"),
+        (status = 404, description = "notFound: no such session, or files.notFound: no such file"),
+        (status = 409, description = "session.notRunning"),
+        (status = 422, description = "invalid"),
+        (status = 503, description = "session.noAnswer"),
+    ),
+)]
+pub async fn open(
+    State(app): State<App>,
+    user: CurrentUser,
+    Path(id): Path<SessionId>,
+    Json(request): Json<Request>,
+) -> Result<StatusCode, Problem> {
+    let row = super::find(&app, &user, id).await?;
+    let request = check(request)?;
+    super::usable(&app, &row)?;
+    match app.driver.agent(id).open(&request).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(AgentError::Refused { status: StatusCode::NOT_FOUND, .. }) => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "files.notFound",
+            "There is no such file in the workspace. It may have been moved or deleted.",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check(request: Request) -> Result<OpenRequest, Problem> {
+    match (request.path, request.recovery_id) {
+        (Some(path), None) => match path_error(&path) {
+            None => Ok(OpenRequest { path, as_new: false }),
+            Some(message) => Err(Problem::invalid(&[("path", message.to_owned())])),
+        },
+        (None, Some(id)) if is_recovery_id(&id) => {
+            Ok(OpenRequest { path: format!("{RECOVERY_DIR}/{id}.xcf"), as_new: true })
+        }
+        (None, Some(_)) => {
+            Err(Problem::invalid(&[("recoveryId", "recoveryId must be the id of a recovery.".to_owned())]))
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            Err(Problem::invalid(&[("path", "Give either path or recoveryId.".to_owned())]))
+        }
+    }
+}
+
+fn path_error(path: &str) -> Option<&'static str> {
+    let mut parts = path.split('/').peekable();
+    if path.len() > MAX_PATH {
+        return Some("The path is too long.");
+    }
+    if parts.peek() == Some(&PLATFORM_FOLDER) {
+        return Some("This folder belongs to the platform.");
+    }
+    if path.contains('\0') || parts.any(|part| part.is_empty() || part == "." || part == "..") {
+        return Some("The path must be relative to the workspace, without empty parts, . and ...");
+    }
+    None
+}
+
+fn is_recovery_id(id: &str) -> bool {
+    (1..=MAX_RECOVERY).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Nothing that gets through leaves the workspace or reaches the platform's own folder.
+        #[test]
+        fn paths_stay_inside(path in "[a-z./\\\\\0]{0,20}|\\.gimp-platform[/a-z.]{0,12}") {
+            if path_error(&path).is_none() {
+                let path = std::path::Path::new(&path);
+                prop_assert!(path.components().all(|part| matches!(part, std::path::Component::Normal(_))));
+                prop_assert!(path.components().count() > 0);
+                prop_assert!(!path.starts_with(PLATFORM_FOLDER));
+            }
+        }
+
+        #[test]
+        fn recovery_ids_are_names(id in ".{0,70}") {
+            let sane = id.len() <= 64 && !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+            prop_assert_eq!(is_recovery_id(&id), sane);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `PUT /sessions/{id}/screen`
+
+use axum::extract::State;
+use protocol::session::ScreenSize;
+
+use crate::api::extract::{Json, Path};
+use crate::auth::current::CurrentUser;
+use crate::error::Problem;
+use crate::ids::SessionId;
+use crate::state::App;
+
+/// Gives the picture the size of the browser's window.
+#[utoipa::path(
+    put, path = "/{id}/screen", tag = "sessions", operation_id = "setScreen", params(("id" = SessionId, Path)),
+    request_body = ScreenSize,
+    responses(
+        (status = 200, body = ScreenSize, description = "What it became; large sizes are capped"),
+        (status = 401, description = "auth.signedOut"),
+        (status = 404, description = "notFound"),
+        (status = 409, description = "session.notRunning"),
+        (status = 422, description = "invalid"),
+        (status = 503, description = "session.noAnswer"),
+    ),
+)]
+pub async fn screen(
+    State(app): State<App>,
+    user: CurrentUser,
+    Path(id): Path<SessionId>,
+    Json(size): Json<ScreenSize>,
+) -> Result<Json<ScreenSize>, Problem> {
+    let row = super::find(&app, &user, id).await?;
+    let errors: Vec<_> = errors(&size).into_iter().map(|message| ("screen", message)).collect();
+    if !errors.is_empty() {
+        return Err(Problem::invalid(&errors));
+    }
+    super::usable(&app, &row)?;
+    Ok(Json(app.driver.agent(id).set_screen(size).await?))
+}
+
+/// What is wrong with a size, for people.
+pub(super) fn errors(size: &ScreenSize) -> Vec<String> {
+    let mut errors = vec![];
+    if !(320..=7680).contains(&size.width) {
+        errors.push("The width must be from 320 to 7680 pixels.".to_owned());
+    }
+    if !(240..=4320).contains(&size.height) {
+        errors.push("The height must be from 240 to 4320 pixels.".to_owned());
+    }
+    // False for what is no number.
+    if !(0.5..=4.0).contains(&size.scale) {
+        errors.push("The scale must be from 0.5 to 4.".to_owned());
+    }
+    errors
+}

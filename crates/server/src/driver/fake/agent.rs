@@ -1,0 +1,385 @@
+//! A pretended agent: the API of `protocol::agent`, and levers for tests.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Json, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use hyper_util::rt::TokioIo;
+use protocol::agent::{
+    self, AgentPhase, AgentStatus, Capabilities, EndRequest, OpenRequest, Restart, StepTiming, Supervised,
+    WritesRequest,
+};
+use protocol::session::{EndReason, EndStage, ScreenSize, StartStep};
+use time::format_description::well_known::Rfc3339;
+use tokio::io::DuplexStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::{Behaviour, pause, rfb};
+use crate::driver::StartRequest;
+use crate::error::Problem;
+
+/// Bytes in flight on one connection, each way.
+const PIPE: usize = 64 * 1024;
+
+/// The agent of one session, without a sandbox.
+pub struct FakeAgent {
+    token: String,
+    workspace: PathBuf,
+    behaviour: Behaviour,
+    said: watch::Sender<Said>,
+    screen: watch::Sender<ScreenSize>,
+    started: Instant,
+    heard: Mutex<Heard>,
+    /// The program: cut, nobody answers.
+    program: CancellationToken,
+    /// The whole sandbox.
+    sandbox: CancellationToken,
+}
+
+/// What the agent tells whoever listens.
+#[derive(Clone)]
+struct Said {
+    status: AgentStatus,
+    /// Sent in place of the status.
+    nonsense: Option<String>,
+    answers: bool,
+}
+
+/// What the agent was told.
+struct Heard {
+    /// Input that long before `since`.
+    idle: Duration,
+    since: Instant,
+    opened: Vec<OpenRequest>,
+    writes_allowed: bool,
+    idle_questions: u32,
+}
+
+impl FakeAgent {
+    pub(super) fn start(
+        request: &StartRequest,
+        workspace: PathBuf,
+        token: String,
+        behaviour: Behaviour,
+        sandbox: CancellationToken,
+    ) -> Arc<Self> {
+        let status = AgentStatus {
+            protocol_version: protocol::PROTOCOL_VERSION,
+            session_id: request.session.0,
+            phase: AgentPhase::Starting { step: StartStep::StartingDisplay },
+            idle_ms: 0,
+            viewers: 0,
+            screen: request.screen,
+            gimp_version: None,
+            capabilities: Capabilities {
+                vnc: true,
+                resize: true,
+                open_files: true,
+                pen_unavailable: Some("This GIMP is pretended.".into()),
+            },
+            restarts: vec![],
+            timings: vec![],
+        };
+        let now = Instant::now();
+        let agent = Arc::new(Self {
+            token,
+            workspace,
+            behaviour,
+            said: watch::Sender::new(Said { status, nonsense: None, answers: true }),
+            screen: watch::Sender::new(request.screen),
+            started: now,
+            heard: Mutex::new(Heard {
+                idle: Duration::ZERO,
+                since: now,
+                opened: vec![],
+                writes_allowed: true,
+                idle_questions: 0,
+            }),
+            program: sandbox.child_token(),
+            sandbox,
+        });
+        agent.spawn(agent.clone().come_up());
+        agent
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(super) fn is_present(&self) -> bool {
+        !self.sandbox.is_cancelled()
+    }
+
+    /// A new connection, if the program runs.
+    pub(super) fn connect(self: &Arc<Self>, api: Router) -> Option<DuplexStream> {
+        if self.program.is_cancelled() {
+            return None;
+        }
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        let agent = self.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(agent.clone());
+            api.clone().oneshot(request)
+        });
+        self.spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(ours), service);
+            let _closed = connection.with_upgrades().await;
+        });
+        Some(theirs)
+    }
+
+    /// What it would answer now.
+    #[must_use]
+    pub fn status(&self) -> AgentStatus {
+        let heard = self.heard();
+        let idle_ms = u64::try_from((heard.idle + heard.since.elapsed()).as_millis()).unwrap_or(u64::MAX);
+        AgentStatus { idle_ms, ..self.said.borrow().status.clone() }
+    }
+
+    /// The last human input was so long ago.
+    pub fn set_idle(&self, idle: Duration) {
+        let mut heard = self.heard();
+        heard.idle = idle;
+        heard.since = Instant::now();
+    }
+
+    /// How often it was asked for its status.
+    #[must_use]
+    pub fn idle_questions(&self) -> u32 {
+        self.heard().idle_questions
+    }
+
+    /// What it was asked to open.
+    #[must_use]
+    pub fn opened(&self) -> Vec<OpenRequest> {
+        self.heard().opened.clone()
+    }
+
+    #[must_use]
+    pub fn writes_allowed(&self) -> bool {
+        self.heard().writes_allowed
+    }
+
+    /// The agent's program dies; the rest of the sandbox stays.
+    pub fn kill_agent(&self) {
+        self.program.cancel();
+    }
+
+    /// Everything in the sandbox dies.
+    pub fn kill_sandbox(&self) {
+        self.sandbox.cancel();
+    }
+
+    /// Takes calls from now on and answers none.
+    pub fn hang(&self) {
+        self.said.send_modify(|said| said.answers = false);
+    }
+
+    /// Says this line in place of its state from now on.
+    pub fn talk_nonsense(&self, line: &str) {
+        self.said.send_modify(|said| said.nonsense = Some(line.to_owned()));
+    }
+
+    /// GIMP dies and is brought back.
+    pub fn restart_gimp(&self, cause: &str) {
+        self.change(|status| {
+            status.phase = AgentPhase::Restarting;
+            status.restarts.push(Restart {
+                at: time::OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+                what: Supervised::Gimp,
+                cause: cause.to_owned(),
+            });
+        });
+    }
+
+    /// GIMP is back.
+    pub fn restarted_gimp(&self) {
+        self.change(|status| status.phase = AgentPhase::Running);
+    }
+
+    /// Ends by itself: the user quit GIMP, or it crashed too often.
+    pub fn end_by_itself(self: &Arc<Self>, reason: EndReason) {
+        self.spawn(self.clone().go_down(reason));
+    }
+
+    async fn come_up(self: Arc<Self>) {
+        for step in [StartStep::StartingDisplay, StartStep::StartingGimp, StartStep::Ready] {
+            let at_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.change(|status| {
+                status.phase = AgentPhase::Starting { step };
+                status.timings.push(StepTiming { step, at_ms });
+            });
+            if self.behaviour.hang_in_step == Some(step) {
+                return;
+            }
+            pause(self.behaviour.step).await;
+            if matches!(self.said.borrow().status.phase, AgentPhase::Ending { .. } | AgentPhase::Ended { .. }) {
+                return;
+            }
+        }
+        self.change(|status| {
+            status.phase = AgentPhase::Running;
+            status.gimp_version = Some("2.10.34".into());
+        });
+    }
+
+    async fn go_down(self: Arc<Self>, reason: EndReason) {
+        for &stage in EndStage::ALL {
+            self.change(|status| status.phase = AgentPhase::Ending { reason, stage });
+            if self.behaviour.hang_in_stage == Some(stage) {
+                return;
+            }
+            pause(self.behaviour.stage).await;
+        }
+        self.change(|status| status.phase = AgentPhase::Ended { reason });
+        self.sandbox.cancel();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut AgentStatus)) {
+        self.said.send_modify(|said| change(&mut said.status));
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs while the program does.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let program = self.program.clone();
+        tokio::spawn(async move { program.run_until_cancelled_owned(task).await });
+    }
+
+    fn ready(&self) -> Result<(), Problem> {
+        match self.said.borrow().status.phase {
+            AgentPhase::Running => Ok(()),
+            _ => Err(Problem::new(StatusCode::CONFLICT, "notReady", "GIMP is not ready yet.")),
+        }
+    }
+}
+
+type Agent = Extension<Arc<FakeAgent>>;
+
+/// The API of all fake agents; each request carries its agent as an extension.
+pub(super) fn router() -> Router {
+    Router::new()
+        .route(agent::STATUS_PATH, get(status))
+        .route(agent::EVENTS_PATH, get(events))
+        .route(agent::SCREEN_PATH, put(screen))
+        .route(agent::OPEN_PATH, post(open))
+        .route(agent::WRITES_PATH, put(writes))
+        .route(agent::END_PATH, post(end))
+        .route(agent::VNC_PATH, get(vnc))
+        .layer(middleware::from_fn(admit))
+}
+
+async fn admit(Extension(agent): Agent, request: Request, next: Next) -> Response {
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if bearer.and_then(|value| value.strip_prefix("Bearer ")) != Some(agent.token()) {
+        return Problem::new(StatusCode::UNAUTHORIZED, "token", "Wrong token.").into_response();
+    }
+    if !agent.said.borrow().answers {
+        return std::future::pending().await;
+    }
+    next.run(request).await
+}
+
+async fn status(Extension(agent): Agent) -> Json<AgentStatus> {
+    agent.heard().idle_questions += 1;
+    Json(agent.status())
+}
+
+async fn events(Extension(agent): Agent) -> Response {
+    let mut said = agent.said.subscribe();
+    said.mark_changed();
+    let lines = futures::stream::unfold((agent, said), |(agent, mut said)| async {
+        said.changed().await.ok()?;
+        let nonsense = said.borrow_and_update().nonsense.clone();
+        let mut line = match nonsense {
+            Some(line) => line,
+            None => serde_json::to_string(&agent.status()).ok()?,
+        };
+        line.push('\n');
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), (agent, said)))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+async fn screen(Extension(agent): Agent, Json(asked): Json<ScreenSize>) -> Json<ScreenSize> {
+    let size = ScreenSize {
+        width: asked.width.clamp(320, 3840),
+        height: asked.height.clamp(240, 2160),
+        scale: asked.scale.clamp(0.5, 4.0),
+    };
+    agent.change(|status| status.screen = size);
+    agent.screen.send_replace(size);
+    Json(size)
+}
+
+async fn open(Extension(agent): Agent, Json(request): Json<OpenRequest>) -> Result<StatusCode, Problem> {
+    agent.ready()?;
+    if !agent.workspace.join(&request.path).is_file() {
+        return Err(Problem::not_found("file"));
+    }
+    agent.heard().opened.push(request);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn writes(Extension(agent): Agent, Json(request): Json<WritesRequest>) -> StatusCode {
+    agent.heard().writes_allowed = request.allowed;
+    StatusCode::NO_CONTENT
+}
+
+async fn end(Extension(agent): Agent, Json(request): Json<EndRequest>) -> StatusCode {
+    let ending = matches!(agent.said.borrow().status.phase, AgentPhase::Ending { .. } | AgentPhase::Ended { .. });
+    if !ending {
+        agent.change(|status| {
+            status.phase = AgentPhase::Ending { reason: request.reason, stage: EndStage::Save };
+        });
+        agent.spawn(agent.clone().go_down(request.reason));
+    }
+    StatusCode::ACCEPTED
+}
+
+async fn vnc(Extension(agent): Agent, mut request: Request) -> Result<Response, Problem> {
+    agent.ready()?;
+    let upgrade = hyper::upgrade::on(&mut request);
+    agent.spawn({
+        let agent = agent.clone();
+        async move {
+            let Ok(upgraded) = upgrade.await else { return };
+            let _viewer = Viewer::new(&agent);
+            let sizes = agent.screen.subscribe();
+            let _closed = rfb::serve(TokioIo::new(upgraded), sizes, || agent.set_idle(Duration::ZERO)).await;
+        }
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(agent::VNC_UPGRADE));
+    Ok(response)
+}
+
+/// Counts as a viewer while it lives.
+struct Viewer<'a>(&'a FakeAgent);
+
+impl<'a> Viewer<'a> {
+    fn new(agent: &'a FakeAgent) -> Self {
+        agent.change(|status| status.viewers += 1);
+        Self(agent)
+    }
+}
+
+impl Drop for Viewer<'_> {
+    fn drop(&mut self) {
+        self.0.change(|status| status.viewers -= 1);
+    }
+}

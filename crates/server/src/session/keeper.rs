@@ -1,0 +1,438 @@
+//! The task that drives one session: hears everything that happens to it, asks `lifecycle` what follows, does it. The
+//! only writer of the session's row.
+
+mod gauge;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
+use futures::{FutureExt, Stream};
+use protocol::agent::AgentStatus;
+use protocol::session::{EndReason, ScreenSize, SessionStatus, StartStep};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::lifecycle::{Effect, Phase, Refusal, Silence, StartFailure};
+use super::report::Report;
+use super::resources::Resources;
+use super::row::{self, Columns};
+use super::watchers::Event;
+use super::{Command, CommandError, Context, Live};
+use crate::db::entity::session::{Entity, Model};
+use crate::driver::agent_client::AgentError;
+use crate::driver::{Presence, StartError, StartRequest};
+use crate::ids::{SessionId, UserId};
+use gauge::Counted;
+use sea_orm::EntityTrait;
+
+/// Between two attempts to reach the agent: from this ...
+const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+/// ... doubling up to this.
+const RECONNECT_LAST: Duration = Duration::from_secs(2);
+/// Changes one agent may tell in a second; the rest waits in its socket. A whole start has about six.
+const REPORTS_PER_SECOND: u32 = 20;
+/// Until a row that could not be written is tried again.
+const STORE_RETRY: time::Duration = time::Duration::seconds(1);
+
+/// All that can happen.
+enum Happened {
+    Command(Command),
+    Progress(StartStep),
+    Launched(Result<(), StartError>),
+    /// The agent told its state by itself, or can't be heard.
+    Agent(Result<Report, Silence>),
+    /// The agent answered how idle it is.
+    Idle(Option<Report>),
+    Probed(anyhow::Result<Presence>),
+    Told(Result<(), AgentError>),
+    Removed(anyhow::Result<()>),
+    Time,
+}
+
+type Job = BoxFuture<'static, Happened>;
+
+struct Keeper {
+    context: Arc<Context>,
+    id: SessionId,
+    row: Model,
+    live: watch::Sender<Live>,
+    stored: Columns,
+    /// The row could not be written; when to try again.
+    store_at: Option<OffsetDateTime>,
+    /// There is no such row any more, or it was ended behind our back.
+    orphan: bool,
+    launch: Option<Job>,
+    progress: (mpsc::Sender<StartStep>, mpsc::Receiver<StartStep>),
+    said: Option<BoxStream<'static, Result<Report, Silence>>>,
+    probing: bool,
+    telling: bool,
+    jobs: FuturesUnordered<Job>,
+    counted: Counted,
+}
+
+/// Drives the session until it has ended and SQL knows. Returns the channel of those who watch, to be closed last.
+pub(super) async fn run(
+    context: Arc<Context>,
+    row: Model,
+    effects: Vec<Effect>,
+    mut inbox: mpsc::Receiver<Command>,
+    live: watch::Sender<Live>,
+) -> watch::Sender<Live> {
+    let id = SessionId(row.id);
+    // The row may have ended between being read and this keeper being made.
+    let gone = loop {
+        match Entity::find_by_id(row.id).one(&context.db).await {
+            Ok(now) => break now.is_none_or(|now| now.ended_at.is_some()),
+            Err(error) => {
+                tracing::warn!(session = %id, %error, "the session's row can't be read; trying again");
+                let retry = context.clock.now() + STORE_RETRY;
+                context.clock.sleep_until(retry).await;
+            }
+        }
+    };
+    if gone {
+        return live;
+    }
+    let stored = Columns::of(&live.borrow().life);
+    let mut keeper = Keeper {
+        counted: Counted::new(stored.status),
+        stored,
+        context,
+        id,
+        row,
+        live,
+        store_at: None,
+        orphan: false,
+        launch: None,
+        progress: mpsc::channel(StartStep::ALL.len()),
+        said: None,
+        probing: false,
+        telling: false,
+        jobs: FuturesUnordered::new(),
+    };
+    keeper.carry_out(effects).await;
+    while !keeper.done() {
+        let happened = keeper.next(&mut inbox).await;
+        keeper.handle(happened).await;
+    }
+    keeper.live
+}
+
+impl Keeper {
+    fn done(&self) -> bool {
+        matches!(self.live.borrow().life.phase(), Phase::Ended { .. }) && self.store_at.is_none()
+    }
+
+    async fn next(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Happened {
+        let wake_at = self.live.borrow().life.wake_at().into_iter().chain(self.store_at).min();
+        tokio::select! {
+            Some(command) = inbox.recv() => Happened::Command(command),
+            Some(step) = self.progress.1.recv() => Happened::Progress(step),
+            happened = async { self.launch.as_mut().expect("guarded").await }, if self.launch.is_some() => {
+                self.launch = None;
+                happened
+            }
+            Some(said) = async { self.said.as_mut().expect("guarded").next().await }, if self.said.is_some() => {
+                Happened::Agent(said)
+            }
+            Some(happened) = self.jobs.next() => happened,
+            () = self.context.clock.sleep_until(wake_at.unwrap_or(OffsetDateTime::UNIX_EPOCH)), if wake_at.is_some() => {
+                Happened::Time
+            }
+        }
+    }
+
+    async fn handle(&mut self, happened: Happened) {
+        let now = self.context.clock.now();
+        let effects = match happened {
+            Happened::Command(Command::End { reason, reply }) => {
+                let effects = self.change(|life| life.ask_end(now, reason));
+                return self.answer(effects, reply).await;
+            }
+            Happened::Command(Command::Extend { reply }) => match self.change(|life| life.extend(now)) {
+                Ok(effects) => return self.answer(effects, reply).await,
+                Err(refusal) => {
+                    let _asker_gone = reply.send(Err(refusal.into()));
+                    vec![]
+                }
+            },
+            Happened::Progress(step) => self.change(|life| life.progress(step)),
+            Happened::Launched(result) => {
+                let result = result.map_err(|error| self.start_failed(&error));
+                self.change(|life| life.launched(now, result))
+            }
+            Happened::Agent(Ok(report)) | Happened::Idle(Some(report)) => {
+                let effects = self.change(|life| life.heard(now, &report));
+                self.live.send_modify(|live| live.report = Some(report));
+                effects
+            }
+            Happened::Agent(Err(silence)) => self.change(|life| life.silent(now, silence)),
+            // Asked again in time; if the agent is dead, its events have ended as well.
+            Happened::Idle(None) => vec![],
+            Happened::Probed(result) => {
+                self.probing = false;
+                match result {
+                    Ok(Presence::Present) => self.change(|life| life.present(now)),
+                    Ok(Presence::Gone { last_status }) => {
+                        let last = last_status.and_then(|status| Report::check(status, self.id).ok());
+                        self.change(|life| life.gone(now, last.as_ref()))
+                    }
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        tracing::warn!(session = %self.id, error, "whether a session is there can't be told");
+                        vec![]
+                    }
+                }
+            }
+            Happened::Told(result) => {
+                self.telling = false;
+                if let Err(error) = result {
+                    tracing::debug!(session = %self.id, %error, "the agent could not be told to end");
+                }
+                vec![]
+            }
+            Happened::Removed(result) => {
+                if let Err(error) = &result {
+                    tracing::warn!(session = %self.id, error = format!("{error:#}"), "a session could not be removed");
+                }
+                self.change(|life| life.cleared(now, result.is_ok()))
+            }
+            Happened::Time => {
+                if self.store_at.is_some_and(|at| now >= at) {
+                    self.store().await;
+                }
+                self.change(|life| life.tick(now))
+            }
+        };
+        self.carry_out(effects).await;
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut super::Lifecycle) -> T) -> T {
+        let mut result = None;
+        self.live.send_modify(|live| result = Some(change(&mut live.life)));
+        result.expect("send_modify calls it")
+    }
+
+    /// Replies once SQL knows.
+    async fn answer(&mut self, effects: Vec<Effect>, reply: oneshot::Sender<Result<(), CommandError>>) {
+        self.carry_out(effects).await;
+        let result = match (self.orphan, self.store_at) {
+            (true, _) => Err(Refusal::Ended.into()),
+            (false, Some(_)) => Err(CommandError::NotStored),
+            (false, None) => Ok(()),
+        };
+        let _asker_gone = reply.send(result);
+    }
+
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Store => self.store().await,
+                Effect::Start { again } => self.launch = Some(self.start(again).boxed()),
+                Effect::Follow => self.said = Some(Box::pin(follow(self.context.clone(), self.id))),
+                Effect::Probe if self.probing => {}
+                Effect::Probe => {
+                    self.probing = true;
+                    let (context, id) = (self.context.clone(), self.id);
+                    self.jobs.push(async move { Happened::Probed(context.driver.presence(id).await) }.boxed());
+                }
+                Effect::AskIdle => {
+                    let (agent, id) = (self.context.driver.agent(self.id), self.id);
+                    let job = async move {
+                        Happened::Idle(agent.status().await.ok().and_then(|status| Report::check(status, id).ok()))
+                    };
+                    self.jobs.push(job.boxed());
+                }
+                Effect::TellEnd(_) if self.telling => {}
+                Effect::TellEnd(reason) => {
+                    self.telling = true;
+                    let agent = self.context.driver.agent(self.id);
+                    self.jobs.push(async move { Happened::Told(agent.end(reason).await) }.boxed());
+                }
+                Effect::Remove => {
+                    self.said = None;
+                    self.launch = None;
+                    let (context, id) = (self.context.clone(), self.id);
+                    self.jobs.push(async move { Happened::Removed(context.driver.remove(id).await) }.boxed());
+                }
+                Effect::Notify(notice) => {
+                    self.context.watchers.tell(UserId(self.row.user_id), Event::Notice(self.id, notice));
+                }
+            }
+        }
+    }
+
+    /// Writes the row and tells who watches.
+    async fn store(&mut self) {
+        self.store_at = None;
+        let columns = Columns::of(&self.live.borrow().life);
+        if columns == self.stored || self.orphan {
+            return;
+        }
+        match row::store(&self.context.db, self.id, &columns).await {
+            Ok(true) => {
+                self.note(&columns);
+                self.stored = columns;
+                self.context.watchers.tell(UserId(self.row.user_id), Event::Session(self.id));
+            }
+            Ok(false) => {
+                tracing::warn!(session = %self.id, "the session's row is gone; ending what runs");
+                self.orphan = true;
+                let now = self.context.clock.now();
+                let effects = self.change(|life| life.ask_end(now, EndReason::Evicted));
+                Box::pin(self.carry_out(effects)).await;
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "the session's row can't be written; trying again");
+                self.store_at = Some(self.context.clock.now() + STORE_RETRY);
+            }
+        }
+    }
+
+    /// Logs and counts what changed.
+    fn note(&mut self, new: &Columns) {
+        self.counted.change_to(new.status);
+        if new.step != self.stored.step || new.started_at != self.stored.started_at {
+            let took = (self.context.clock.now() - self.row.created_at).as_seconds_f64();
+            let step = if new.started_at.is_some() { "running" } else { new.step.as_str() };
+            metrics::histogram!("gimp_platform_session_start_seconds", "step" => step).record(took);
+        }
+        match (&self.stored.end, &new.end) {
+            (None, Some((reason, _))) => tracing::info!(session = %self.id, %reason, "session ends"),
+            _ if new.status == SessionStatus::Running && self.stored.status == SessionStatus::Starting => {
+                tracing::info!(session = %self.id, "session runs");
+            }
+            _ => {}
+        }
+        if let (Some(_), Some((reason, _))) = (new.ended_at, &new.end) {
+            metrics::counter!("gimp_platform_session_ends_total", "reason" => reason.as_str()).increment(1);
+            tracing::info!(session = %self.id, %reason, status = %new.status, "session ended");
+        }
+    }
+
+    fn start(&self, again: bool) -> impl Future<Output = Happened> + use<> {
+        let (context, progress, row, id) = (self.context.clone(), self.progress.0.clone(), self.row.clone(), self.id);
+        async move {
+            if again && let Err(error) = context.driver.remove(id).await {
+                return Happened::Launched(Err(StartError::Internal(error)));
+            }
+            let allotment = match context.workspaces.allotment(UserId(row.user_id)).await {
+                Ok(allotment) => allotment,
+                Err(error) => return Happened::Launched(Err(StartError::Internal(error.into()))),
+            };
+            let default = Resources::default();
+            let request = StartRequest {
+                session: id,
+                user: UserId(row.user_id),
+                uid_offset: allotment.uid_offset,
+                screen: ScreenSize {
+                    width: u16::try_from(row.screen_width).unwrap_or(1280),
+                    height: u16::try_from(row.screen_height).unwrap_or(800),
+                    scale: row.screen_scale,
+                },
+                cpu_millis: row.cpu_request.parse().unwrap_or(default.cpu).0,
+                memory_bytes: row.memory_request.parse().unwrap_or(default.memory).0,
+                quota_bytes: allotment.quota_bytes,
+                locale: None,
+            };
+            // Full is impossible: each step is told once, and all fit.
+            let tell = |step| {
+                let _full = progress.try_send(step);
+            };
+            Happened::Launched(context.driver.start(&request, &tell).await)
+        }
+    }
+
+    /// What the user is told; the cause is logged.
+    fn start_failed(&self, error: &StartError) -> StartFailure {
+        let (reason, detail) = match error {
+            StartError::NoRoom(words) => (EndReason::Evicted, words.clone()),
+            StartError::Unsupported(words) => (EndReason::Crashed, words.clone()),
+            StartError::Internal(_) => (
+                EndReason::Crashed,
+                "The session could not be started. Try again; if it stays, tell your administrator.".to_owned(),
+            ),
+        };
+        let cause = std::error::Error::source(error).map(|cause| format!("{cause:#}"));
+        tracing::warn!(session = %self.id, %error, cause, "session could not be started");
+        StartFailure { reason, detail }
+    }
+}
+
+/// What the agent says, now and after each change, for ever: reconnects by itself, tells each failure once a try.
+pub(super) fn follow(context: Arc<Context>, session: SessionId) -> impl Stream<Item = Result<Report, Silence>> + Send {
+    let following = Following { context, session, events: None, failures: 0, window: (Instant::now(), 0) };
+    futures::stream::unfold(following, |mut following| async move {
+        let said = following.next().await;
+        Some((said, following))
+    })
+}
+
+struct Following {
+    context: Arc<Context>,
+    session: SessionId,
+    events: Option<BoxStream<'static, Result<AgentStatus, AgentError>>>,
+    failures: u32,
+    /// Start of the current second and how much was told in it.
+    window: (Instant, u32),
+}
+
+impl Following {
+    async fn next(&mut self) -> Result<Report, Silence> {
+        self.not_too_fast().await;
+        let said = self.hear().await;
+        match &said {
+            Ok(_) => self.failures = 0,
+            Err(_) => {
+                self.events = None;
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
+        said
+    }
+
+    async fn hear(&mut self) -> Result<Report, Silence> {
+        let events = match &mut self.events {
+            Some(events) => events,
+            None => {
+                if let Some(doublings) = self.failures.checked_sub(1) {
+                    tokio::time::sleep((RECONNECT_FIRST * 2_u32.pow(doublings.min(8))).min(RECONNECT_LAST)).await;
+                }
+                let events = self.context.driver.agent(self.session).events().await;
+                self.events.insert(Box::pin(events.map_err(|error| self.context.silence(self.session, &error))?))
+            }
+        };
+        match events.next().await {
+            None => Err(Silence::Unreachable),
+            Some(Err(error)) => Err(self.context.silence(self.session, &error)),
+            Some(Ok(status)) => Report::check(status, self.session).map_err(|error| {
+                tracing::warn!(session = %self.session, %error, "an agent can't be believed");
+                Silence::Unresponsive
+            }),
+        }
+    }
+
+    async fn not_too_fast(&mut self) {
+        let (since, count) = &mut self.window;
+        if since.elapsed() >= Duration::from_secs(1) {
+            (*since, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
+        if *count > REPORTS_PER_SECOND {
+            tokio::time::sleep_until(*since + Duration::from_secs(1)).await;
+        }
+    }
+}
+
+impl Context {
+    fn silence(&self, session: SessionId, error: &AgentError) -> Silence {
+        tracing::debug!(%session, %error, "agent not heard");
+        match error {
+            AgentError::Unreachable(_) => Silence::Unreachable,
+            AgentError::Slow | AgentError::Refused { .. } | AgentError::Garbled(_) => Silence::Unresponsive,
+        }
+    }
+}

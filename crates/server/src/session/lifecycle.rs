@@ -1,0 +1,739 @@
+//! What a session may do, and when and why it ends. Pure: the time and whatever happened are arguments, effects are
+//! returned and carried out by `keeper`.
+//!
+//! ```text
+//!            the agent says "running"        asked, expired, idle, GIMP quit
+//!  Starting ------------------------> Running ------------------------> Ending ----> Clearing ----> Ended
+//!      |  \__________ asked, too slow _________________________________/                ^
+//!      |                                 |                                              |
+//!      +--- the start failed ------------+--- agent or sandbox lost --------------------+
+//! ```
+//!
+//! Nothing goes back: not the phase, the step, the stage, nor the reason of an end.
+
+use protocol::agent::{AgentPhase, EndLimits, Supervised};
+use protocol::session::{EndReason, EndStage, SessionStatus, StartStep};
+use time::{Duration, OffsetDateTime};
+
+use super::report::{Report, Restart, supervised};
+use crate::config::Settings;
+
+/// From creation to a painted GIMP.
+pub const START_LIMIT: Duration = Duration::minutes(3);
+/// How long an agent may be out of reach, its sandbox there, before it counts as dead.
+pub const UNREACHABLE_LIMIT: Duration = Duration::seconds(5);
+/// The same where it takes calls but does not answer, or answers nonsense: the machine may be very busy.
+pub const UNRESPONSIVE_LIMIT: Duration = Duration::seconds(60);
+/// On top of the stages' own limits.
+const ENDING_SLACK: Duration = Duration::seconds(10);
+/// A server that finds a session after its end was due warns and waits this long.
+const FOUND_LATE: Duration = Duration::minutes(1);
+/// An agent is asked how idle it is at most this often.
+const ASK_INTERVAL: Duration = Duration::minutes(1);
+/// Between two attempts to make the agent end.
+const TELL_INTERVAL: Duration = Duration::seconds(2);
+/// Input this much younger than the last known is news; less is how late the answer came.
+const INPUT_JITTER: Duration = Duration::seconds(5);
+/// Between two notices about restarts.
+const RESTART_NOTICE_INTERVAL: Duration = Duration::seconds(10);
+/// Attempts to remove what is left of a session before its row says so and reconcile goes on trying.
+const CLEARING_ATTEMPTS: u32 = 6;
+
+/// Words for people behind an end that may have cost them unsaved work.
+const KEPT: &str = "Copies of unsaved images that could be made were kept; your next start offers them.";
+
+/// The settings that lifecycles obey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// From start or extension to the end.
+    pub lifetime: Duration,
+    /// Extensions end here, counted from creation.
+    pub max_lifetime: Duration,
+    /// Without human input; None: for ever.
+    pub idle: Option<Duration>,
+    /// How long before an end the user is warned; zero: not at all.
+    pub warn: Duration,
+    /// For all stages of a planned end.
+    pub ending: Duration,
+}
+
+impl Rules {
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let minutes = |minutes: u32| Duration::minutes(i64::from(minutes));
+        let limits = EndLimits::default();
+        let stages = limits.save_ms + limits.quit_ms + limits.terminate_ms + limits.kill_ms + limits.display_ms;
+        let lifetime = minutes(settings.session_minutes);
+        Self {
+            lifetime,
+            max_lifetime: minutes(settings.session_max_minutes).max(lifetime),
+            idle: (settings.idle_minutes > 0).then(|| minutes(settings.idle_minutes)),
+            warn: minutes(settings.warn_minutes),
+            ending: Duration::milliseconds(i64::try_from(stages).unwrap_or(i64::MAX)).saturating_add(ENDING_SLACK),
+        }
+    }
+
+    /// A warning never takes more than half of what it warns about.
+    fn warn_before(&self, whole: Duration) -> Duration {
+        self.warn.min(whole / 2)
+    }
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lifecycle {
+    rules: Rules,
+    phase: Phase,
+    step: StartStep,
+    stage: Option<EndStage>,
+    created_at: OffsetDateTime,
+    started_at: Option<OffsetDateTime>,
+    ended_at: Option<OffsetDateTime>,
+    expires_at: OffsetDateTime,
+    /// Another run of the server began it.
+    found: bool,
+    /// Since when this server knows the session.
+    watched_since: OffsetDateTime,
+    link: Link,
+    idle: Idle,
+    /// The end the user was last warned of.
+    warned: Option<OffsetDateTime>,
+    restarts: Restarts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    Starting,
+    Running,
+    /// The agent goes through the stages of a planned end, or is about to be told to.
+    Ending {
+        end: End,
+        by: OffsetDateTime,
+        told_at: Option<OffsetDateTime>,
+        /// The agent said that it is ending.
+        acknowledged: bool,
+    },
+    /// The driver removes what is left.
+    Clearing {
+        end: End,
+        failures: u32,
+        retry_at: Option<OffsetDateTime>,
+    },
+    Ended {
+        end: End,
+    },
+}
+
+/// Why and how a session ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub reason: EndReason,
+    /// For people.
+    pub detail: String,
+    /// It was no planned end.
+    pub failed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// The driver is starting it: nobody to talk to yet.
+    Launching,
+    /// Found after a restart of the server and not yet heard.
+    Found,
+    Connected,
+    Lost {
+        since: OffsetDateTime,
+        silence: Silence,
+    },
+}
+
+/// How an agent can't be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Nobody takes the call.
+    Unreachable,
+    /// The call is taken, but no answer comes, or none that makes sense.
+    Unresponsive,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Idle {
+    /// The last human input known.
+    input_at: Option<OffsetDateTime>,
+    asked_at: Option<OffsetDateTime>,
+    /// The `input_at` the user was warned for.
+    warned: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Restarts {
+    /// None: whatever comes first happened before this server looked.
+    last: Option<Option<Restart>>,
+    noticed_at: Option<OffsetDateTime>,
+}
+
+/// Why something can't be done now. The words tell the user what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("The session is still starting. Wait until GIMP is there and try again.")]
+    Starting,
+    #[error("The session is ending. Start a new one when it has ended.")]
+    Ending,
+    #[error("The session has ended. Start a new one.")]
+    Ended,
+    #[error(
+        "The session can't be made longer: it has reached the longest time a session may last. Save your work and start a new one."
+    )]
+    LongestTime,
+}
+
+/// Why the driver could not start a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartFailure {
+    pub reason: EndReason,
+    /// For people.
+    pub detail: String,
+}
+
+/// What `keeper` has to do, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the row, tell who watches.
+    Store,
+    /// Have the driver start the sandbox; `again`: remove what an earlier server left of an attempt first.
+    Start {
+        again: bool,
+    },
+    /// Follow the agent's events from now on.
+    Follow,
+    /// Ask the driver whether the sandbox is there.
+    Probe,
+    AskIdle,
+    TellEnd(EndReason),
+    /// Stop following, forget a start that goes on, and have the driver remove what is left.
+    Remove,
+    Notify(Notice),
+}
+
+/// Something the user should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub kind: NoticeKind,
+    pub detail: String,
+    /// When it happened or, for a warning, will.
+    pub at: OffsetDateTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NoticeKind {
+    /// The session's end is near.
+    Expiring,
+    /// The session will be ended because nobody uses it.
+    Idle,
+    /// GIMP or another program of the session died and was brought back.
+    Restarted,
+    /// The workspace is full.
+    OverQuota,
+}
+
+type Effects = Vec<Effect>;
+
+/// What a row in SQL says about a session that has not ended.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub step: StartStep,
+    pub stage: Option<EndStage>,
+    pub created_at: OffsetDateTime,
+    pub started_at: Option<OffsetDateTime>,
+    pub expires_at: OffsetDateTime,
+    /// An end that had begun.
+    pub end: Option<(EndReason, Option<String>)>,
+}
+
+impl Lifecycle {
+    /// A session that begins now.
+    #[must_use]
+    pub fn begin(rules: Rules, now: OffsetDateTime) -> (Self, Effects) {
+        let life = Self {
+            rules,
+            phase: Phase::Starting,
+            step: StartStep::CreatingWorkspace,
+            stage: None,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            expires_at: now + rules.lifetime,
+            found: false,
+            watched_since: now,
+            link: Link::Launching,
+            idle: Idle::default(),
+            warned: None,
+            restarts: Restarts { last: Some(None), noticed_at: None },
+        };
+        (life, vec![Effect::Start { again: false }])
+    }
+
+    /// A session that another run of the server began.
+    #[must_use]
+    pub fn find(rules: Rules, now: OffsetDateTime, found: Found) -> (Self, Effects) {
+        let phase = match found.end {
+            Some((reason, detail)) => Phase::Ending {
+                end: End {
+                    reason,
+                    detail: detail.unwrap_or_else(|| planned(reason).to_owned()),
+                    failed: reason == EndReason::Crashed,
+                },
+                by: now + rules.ending,
+                told_at: None,
+                acknowledged: false,
+            },
+            None if found.started_at.is_some() => Phase::Running,
+            None => Phase::Starting,
+        };
+        let life = Self {
+            rules,
+            phase,
+            step: found.step,
+            stage: found.stage,
+            created_at: found.created_at,
+            started_at: found.started_at,
+            ended_at: None,
+            expires_at: found.expires_at,
+            found: true,
+            watched_since: now,
+            link: Link::Found,
+            idle: Idle::default(),
+            warned: None,
+            restarts: Restarts::default(),
+        };
+        (life, vec![Effect::Probe, Effect::Follow])
+    }
+
+    #[must_use]
+    pub fn status(&self) -> SessionStatus {
+        match &self.phase {
+            Phase::Ended { end } if end.failed => SessionStatus::Error,
+            Phase::Ended { .. } => SessionStatus::Stopped,
+            _ if self.started_at.is_some() => SessionStatus::Running,
+            _ => SessionStatus::Starting,
+        }
+    }
+
+    #[must_use]
+    pub const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    #[must_use]
+    pub const fn step(&self) -> StartStep {
+        self.step
+    }
+
+    #[must_use]
+    pub const fn stage(&self) -> Option<EndStage> {
+        self.stage
+    }
+
+    #[must_use]
+    pub const fn created_at(&self) -> OffsetDateTime {
+        self.created_at
+    }
+
+    #[must_use]
+    pub const fn started_at(&self) -> Option<OffsetDateTime> {
+        self.started_at
+    }
+
+    #[must_use]
+    pub const fn ended_at(&self) -> Option<OffsetDateTime> {
+        self.ended_at
+    }
+
+    #[must_use]
+    pub const fn expires_at(&self) -> OffsetDateTime {
+        self.expires_at
+    }
+
+    /// The end, once one has begun.
+    #[must_use]
+    pub const fn end(&self) -> Option<&End> {
+        match &self.phase {
+            Phase::Starting | Phase::Running => None,
+            Phase::Ending { end, .. } | Phase::Clearing { end, .. } | Phase::Ended { end } => Some(end),
+        }
+    }
+
+    /// The last human input known.
+    #[must_use]
+    pub const fn input_at(&self) -> Option<OffsetDateTime> {
+        self.idle.input_at
+    }
+
+    /// Whether the picture may be looked at and files be opened.
+    ///
+    /// # Errors
+    /// Why not.
+    pub const fn usable(&self) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Starting => Err(Refusal::Starting),
+            Phase::Running => Ok(()),
+            Phase::Ending { .. } | Phase::Clearing { .. } => Err(Refusal::Ending),
+            Phase::Ended { .. } => Err(Refusal::Ended),
+        }
+    }
+
+    /// Moves the end to a whole lifetime from now, within the longest time a session may last.
+    ///
+    /// # Errors
+    /// When it is ending or ended, or can't be moved any further.
+    pub fn extend(&mut self, now: OffsetDateTime) -> Result<Effects, Refusal> {
+        match self.phase {
+            Phase::Starting | Phase::Running => {}
+            Phase::Ending { .. } | Phase::Clearing { .. } => return Err(Refusal::Ending),
+            Phase::Ended { .. } => return Err(Refusal::Ended),
+        }
+        let longest = self.created_at + self.rules.max_lifetime;
+        if self.expires_at >= longest {
+            return Err(Refusal::LongestTime);
+        }
+        // Moving the clock back must not shorten a session.
+        self.expires_at = (now + self.rules.lifetime).min(longest).max(self.expires_at);
+        Ok(vec![Effect::Store])
+    }
+
+    /// Begins a planned end. What has begun already keeps its reason.
+    pub fn ask_end(&mut self, now: OffsetDateTime, reason: EndReason) -> Effects {
+        let failed = reason == EndReason::Crashed;
+        let mut effects = self.begin_end(now, End { reason, detail: planned(reason).to_owned(), failed });
+        effects.extend(self.tick(now));
+        effects
+    }
+
+    /// The driver is this far.
+    pub fn progress(&mut self, step: StartStep) -> Effects {
+        match self.phase {
+            Phase::Starting if step > self.step => {
+                self.step = step;
+                vec![Effect::Store]
+            }
+            _ => vec![],
+        }
+    }
+
+    /// The driver has started the sandbox, or could not.
+    pub fn launched(&mut self, now: OffsetDateTime, result: Result<(), StartFailure>) -> Effects {
+        if self.link != Link::Launching {
+            return vec![];
+        }
+        match (result, &self.phase) {
+            (Ok(()), Phase::Starting | Phase::Running | Phase::Ending { .. }) => {
+                self.link = Link::Connected;
+                let mut effects = vec![Effect::Follow];
+                effects.extend(self.tick(now));
+                effects
+            }
+            (Ok(()), Phase::Clearing { .. } | Phase::Ended { .. }) => vec![],
+            (Err(_), Phase::Ending { end, .. }) => {
+                let end = end.clone();
+                self.clear(end)
+            }
+            (Err(StartFailure { reason, detail }), _) => self.clear(End { reason, detail, failed: true }),
+        }
+    }
+
+    /// The agent told its state.
+    pub fn heard(&mut self, now: OffsetDateTime, report: &Report) -> Effects {
+        if matches!(self.phase, Phase::Clearing { .. } | Phase::Ended { .. }) {
+            return vec![];
+        }
+        self.link = Link::Connected;
+        let mut effects = self.heard_restarts(now, &report.restarts);
+        match report.phase {
+            AgentPhase::Starting { step } => effects.extend(self.progress(step)),
+            AgentPhase::Running | AgentPhase::Restarting => {
+                if self.phase == Phase::Starting {
+                    self.phase = Phase::Running;
+                    self.step = StartStep::Ready;
+                    self.started_at = Some(now);
+                    effects.push(Effect::Store);
+                }
+            }
+            AgentPhase::Ending { reason, stage } => {
+                effects.extend(self.begin_end(now, by_itself(reason, report)));
+                if let Phase::Ending { acknowledged, .. } = &mut self.phase {
+                    *acknowledged = true;
+                }
+                if self.stage.is_none_or(|known| stage > known) {
+                    self.stage = Some(stage);
+                    effects.push(Effect::Store);
+                }
+            }
+            AgentPhase::Ended { reason } => effects.extend(self.clear(by_itself(reason, report))),
+        }
+        effects.extend(self.heard_idle(now, report.idle));
+        effects.extend(self.tick(now));
+        effects
+    }
+
+    /// The agent can't be heard.
+    pub fn silent(&mut self, now: OffsetDateTime, silence: Silence) -> Effects {
+        let since = match (self.link, &self.phase) {
+            (_, Phase::Clearing { .. } | Phase::Ended { .. }) | (Link::Launching, _) => return vec![],
+            (Link::Lost { since, .. }, _) => since,
+            (Link::Found | Link::Connected, _) => now,
+        };
+        self.link = Link::Lost { since, silence };
+        vec![Effect::Probe]
+    }
+
+    /// The driver sees the sandbox.
+    pub fn present(&mut self, now: OffsetDateTime) -> Effects {
+        let Link::Lost { since, silence } = self.link else { return vec![] };
+        let (limit, detail) = match (silence, self.started_at) {
+            // Found halfway through its start: the agent may not be up yet.
+            (_, None) => return vec![],
+            (Silence::Unreachable, _) => (UNREACHABLE_LIMIT, "The program that looks after the session died."),
+            (Silence::Unresponsive, _) => (UNRESPONSIVE_LIMIT, "The program that looks after the session hung."),
+        };
+        if now - since < limit {
+            return vec![];
+        }
+        self.clear(crashed(detail))
+    }
+
+    /// The driver sees no sandbox; `last` is what its agent said last.
+    pub fn gone(&mut self, now: OffsetDateTime, last: Option<&Report>) -> Effects {
+        if self.link == Link::Launching {
+            return vec![];
+        }
+        // An earlier server died between making the row and making the sandbox: nothing has run, so begin again.
+        let never_ran = last.is_none() && self.step == StartStep::CreatingWorkspace;
+        if self.found && never_ran && self.phase == Phase::Starting && now < self.created_at + START_LIMIT {
+            self.link = Link::Launching;
+            return vec![Effect::Start { again: true }];
+        }
+        let end = match last {
+            Some(report) => match report.phase {
+                AgentPhase::Ending { reason, .. } | AgentPhase::Ended { reason } => by_itself(reason, report),
+                AgentPhase::Starting { .. } | AgentPhase::Running | AgentPhase::Restarting => {
+                    crashed("The session's programs were killed.")
+                }
+            },
+            None => crashed("The session's programs are gone: they were killed, or the machine was restarted."),
+        };
+        self.clear(end)
+    }
+
+    /// The driver removed what was left, or could not.
+    pub fn cleared(&mut self, now: OffsetDateTime, done: bool) -> Effects {
+        let Phase::Clearing { end, failures, retry_at } = &mut self.phase else { return vec![] };
+        *failures += u32::from(!done);
+        if !done && *failures < CLEARING_ATTEMPTS {
+            *retry_at = Some(now + Duration::milliseconds(500) * 2_i32.pow(*failures));
+            return vec![];
+        }
+        self.phase = Phase::Ended { end: end.clone() };
+        self.ended_at = Some(now.max(self.created_at));
+        vec![Effect::Store]
+    }
+
+    /// What is due at this time.
+    pub fn tick(&mut self, now: OffsetDateTime) -> Effects {
+        match &mut self.phase {
+            Phase::Starting => self.tick_starting(now),
+            Phase::Running => {
+                let mut effects = self.tick_expiry(now);
+                if self.phase == Phase::Running && self.idle_due().is_some_and(|due| now >= due) {
+                    self.idle.asked_at = Some(now);
+                    effects.push(Effect::AskIdle);
+                }
+                effects
+            }
+            Phase::Ending { end, by, .. } if now >= *by => {
+                end.detail = format!("{} It took too long, so its programs were stopped. {KEPT}", end.detail);
+                let end = end.clone();
+                self.clear(end)
+            }
+            Phase::Ending { end, told_at, acknowledged, .. } => {
+                let due = told_at.is_none_or(|told| now >= told + TELL_INTERVAL);
+                if *acknowledged || !due || self.link == Link::Launching {
+                    return vec![];
+                }
+                *told_at = Some(now);
+                vec![Effect::TellEnd(end.reason)]
+            }
+            Phase::Clearing { retry_at: retry_at @ Some(_), .. } if *retry_at <= Some(now) => {
+                *retry_at = None;
+                vec![Effect::Remove]
+            }
+            Phase::Clearing { .. } | Phase::Ended { .. } => vec![],
+        }
+    }
+
+    /// When `tick` has something to do next, if nothing else happens. Later than the last tick.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<OffsetDateTime> {
+        match &self.phase {
+            Phase::Starting => Some(self.created_at + START_LIMIT),
+            Phase::Running => {
+                let end = self.end_due();
+                let expiry = if self.warned == Some(end) { end } else { self.expiry_warning().unwrap_or(end) };
+                Some(self.idle_due().map_or(expiry, |idle| idle.min(expiry)))
+            }
+            Phase::Ending { by, acknowledged: true, .. } => Some(*by),
+            Phase::Ending { by, .. } if self.link == Link::Launching => Some(*by),
+            Phase::Ending { by, told_at, .. } => Some(told_at.map_or(*by, |told| (told + TELL_INTERVAL).min(*by))),
+            Phase::Clearing { retry_at, .. } => *retry_at,
+            Phase::Ended { .. } => None,
+        }
+    }
+
+    fn tick_starting(&mut self, now: OffsetDateTime) -> Effects {
+        if now < self.created_at + START_LIMIT {
+            return vec![];
+        }
+        let end = crashed("GIMP did not start in time. The machine may be overloaded: try again in a few minutes.");
+        if self.link != Link::Connected {
+            return self.clear(end);
+        }
+        let mut effects = self.begin_end(now, end);
+        effects.extend(self.tick(now));
+        effects
+    }
+
+    fn tick_expiry(&mut self, now: OffsetDateTime) -> Effects {
+        let end = self.end_due();
+        if now >= end {
+            return self.ask_end(now, EndReason::Expired);
+        }
+        if self.warned == Some(end) || self.expiry_warning().is_none_or(|at| now < at) {
+            return vec![];
+        }
+        self.warned = Some(end);
+        let detail = "The session ends soon. Extend it to go on.".to_owned();
+        vec![Effect::Notify(Notice { kind: NoticeKind::Expiring, detail, at: end })]
+    }
+
+    /// When the session expires: not before a user of a server that was away has been warned.
+    fn end_due(&self) -> OffsetDateTime {
+        self.expires_at.max(self.watched_since + FOUND_LATE)
+    }
+
+    fn expiry_warning(&self) -> Option<OffsetDateTime> {
+        let before = self.rules.warn_before(self.rules.lifetime);
+        before.is_positive().then(|| self.end_due() - before)
+    }
+
+    /// Ends or warns by how long nobody has used GIMP, measured just now.
+    fn heard_idle(&mut self, now: OffsetDateTime, idle: Duration) -> Effects {
+        let input_at = (now - idle).max(self.created_at.min(now));
+        if self.idle.warned.is_some_and(|warned| input_at > warned + INPUT_JITTER) {
+            self.idle.warned = None;
+        }
+        self.idle.input_at = Some(input_at);
+        let (Some(limit), Phase::Running) = (self.rules.idle, &self.phase) else { return vec![] };
+        let end = (input_at + limit).max(self.watched_since + FOUND_LATE);
+        if now >= end {
+            return self.ask_end(now, EndReason::Idle);
+        }
+        let before = self.rules.warn_before(limit);
+        if self.idle.warned.is_some() || !before.is_positive() || now < input_at + limit - before {
+            return vec![];
+        }
+        self.idle.warned = Some(input_at);
+        let detail =
+            "Nobody has used GIMP for a while: the session ends soon. Move the mouse over the picture to go on.";
+        vec![Effect::Notify(Notice { kind: NoticeKind::Idle, detail: detail.to_owned(), at: end })]
+    }
+
+    /// When the agent has to be asked: what is known may be old, so nothing follows from it alone.
+    fn idle_due(&self) -> Option<OffsetDateTime> {
+        let (limit, input_at) = (self.rules.idle?, self.idle.input_at?);
+        let due = if self.idle.warned.is_some() {
+            (input_at + limit).max(self.watched_since + FOUND_LATE)
+        } else {
+            input_at + limit - self.rules.warn_before(limit)
+        };
+        Some(self.idle.asked_at.map_or(due, |asked| due.max(asked + ASK_INTERVAL)))
+    }
+
+    fn heard_restarts(&mut self, now: OffsetDateTime, restarts: &[Restart]) -> Effects {
+        let newest = restarts.last().cloned();
+        let Some(known) = self.restarts.last.replace(newest.clone()) else { return vec![] };
+        let Some(restart) = newest.filter(|restart| known.as_ref() != Some(restart)) else { return vec![] };
+        // Of the others the user notices nothing.
+        if !matches!(restart.what, Supervised::Gimp | Supervised::Display) {
+            return vec![];
+        }
+        if self.restarts.noticed_at.is_some_and(|at| now < at + RESTART_NOTICE_INTERVAL) {
+            return vec![];
+        }
+        self.restarts.noticed_at = Some(now);
+        let detail = format!(
+            "{} stopped ({}) and GIMP is started again. Copies of unsaved images that could be made are offered to you.",
+            supervised(restart.what),
+            restart.cause
+        );
+        vec![Effect::Notify(Notice { kind: NoticeKind::Restarted, detail, at: now })]
+    }
+
+    fn begin_end(&mut self, now: OffsetDateTime, end: End) -> Effects {
+        match self.phase {
+            Phase::Starting | Phase::Running => {
+                let by = now + self.rules.ending;
+                self.phase = Phase::Ending { end, by, told_at: None, acknowledged: false };
+                vec![Effect::Store]
+            }
+            Phase::Ending { .. } | Phase::Clearing { .. } | Phase::Ended { .. } => vec![],
+        }
+    }
+
+    /// Nothing is left to ask the agent for. An end that had begun keeps its reason.
+    fn clear(&mut self, end: End) -> Effects {
+        let end = match &self.phase {
+            Phase::Starting | Phase::Running => end,
+            Phase::Ending { end: begun, .. } if end.failed && !begun.failed => End {
+                detail: format!("{} Its programs died before they were done. {KEPT}", begun.detail),
+                ..begun.clone()
+            },
+            Phase::Ending { end, .. } => end.clone(),
+            Phase::Clearing { .. } | Phase::Ended { .. } => return vec![],
+        };
+        self.phase = Phase::Clearing { end, failures: 0, retry_at: None };
+        // The reason is on record before the last trace of the session goes.
+        vec![Effect::Store, Effect::Remove]
+    }
+}
+
+const fn planned(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::User => "You ended the session.",
+        EndReason::Expired => "The session reached its end time.",
+        EndReason::Idle => "Nobody used GIMP for a long time.",
+        EndReason::Crashed => "GIMP crashed.",
+        EndReason::Evicted => "The platform was shut down or needed the room.",
+        EndReason::Admin => "An administrator ended the session.",
+    }
+}
+
+fn crashed(what: &str) -> End {
+    End { reason: EndReason::Crashed, detail: format!("{what} {KEPT}"), failed: true }
+}
+
+/// An end that the agent began.
+fn by_itself(reason: EndReason, report: &Report) -> End {
+    match (reason, report.restarts.last()) {
+        (EndReason::User, _) => End { reason, detail: "GIMP was closed.".to_owned(), failed: false },
+        (EndReason::Crashed, Some(last)) => {
+            crashed(&format!("{} stopped ({}) and could not be brought back.", supervised(last.what), last.cause))
+        }
+        (EndReason::Crashed, None) => crashed("GIMP stopped and could not be brought back."),
+        (EndReason::Expired | EndReason::Idle | EndReason::Evicted | EndReason::Admin, _) => {
+            End { reason, detail: planned(reason).to_owned(), failed: false }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
