@@ -1,6 +1,7 @@
 //! HTTP: one module per area, one handler per action. Handlers translate; decisions live in `auth`, `session` and
 //! `workspace`. Every area exports `router()`, whose handlers carry `#[utoipa::path]`.
 
+pub mod admin;
 pub mod auth;
 pub mod client_address;
 pub mod events;
@@ -41,6 +42,7 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// The REST API under `/api/v1`, with its OpenAPI description. Each area adds one line.
 fn v1() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .nest("/admin", admin::router())
         .nest("/auth", auth::router())
         .merge(events::router())
         .nest("/files", files::router())
@@ -51,7 +53,9 @@ fn v1() -> OpenApiRouter<App> {
 
 /// Everything that is described in `openapi.json`.
 fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(openapi::base()).merge(health::router()).nest("/api/v1", v1())
+    let mut router = OpenApiRouter::with_openapi(openapi::base()).merge(health::router()).nest("/api/v1", v1());
+    openapi::add_problems(router.get_openapi_mut());
+    router
 }
 
 /// All routes of the TCP port.

@@ -11,6 +11,7 @@ pub mod db;
 pub mod driver;
 pub mod error;
 pub mod ids;
+pub mod mail;
 pub mod retention;
 pub mod serve;
 pub mod session;

@@ -1,4 +1,4 @@
-//! Removes what has been kept long enough: access log, audit trail.
+//! Removes what has been kept long enough: access log, audit trail, what accounts need no more.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub async fn run(app: App) {
         timer.tick().await;
         match prune(&app).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "old log rows removed"),
-            Err(error) => tracing::warn!(%error, "old log rows could not be removed"),
+            Ok(rows) => tracing::info!(rows, "old rows removed"),
+            Err(error) => tracing::warn!(%error, "old rows could not be removed"),
         }
     }
 }
@@ -38,5 +38,5 @@ pub async fn prune(app: &App) -> Result<u64, DbErr> {
         .filter(audit_entry::Column::At.lt(before(app.settings.audit_days)))
         .exec(&app.db)
         .await?;
-    Ok(access.rows_affected + audit.rows_affected)
+    Ok(access.rows_affected + audit.rows_affected + crate::auth::prune::prune(app).await?)
 }

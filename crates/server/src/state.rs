@@ -43,7 +43,7 @@ impl App {
         let settings = Arc::new(settings);
         let driver = Arc::new(Driver::new(&settings)?);
         let workspaces = Workspaces::new(settings.clone(), db.clone(), clock.clone(), driver.clone());
-        let auth = Auth::new(&settings, &clock);
+        let auth = Auth::new(&settings, &clock)?;
         let background = Background::default();
         let (access_log, writing) = AccessLog::new(db.clone(), background.cancelled());
         background.spawn_to_finish(writing);

@@ -2,11 +2,13 @@
 
 mod config;
 pub mod cookies;
+mod forgot;
 mod login;
 mod logout;
 mod problem;
 mod refresh;
 mod register;
+mod reset;
 
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -27,6 +29,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(login::login))
         .routes(routes!(refresh::refresh))
         .routes(routes!(logout::logout))
+        .routes(routes!(forgot::forgot))
+        .routes(routes!(reset::reset))
 }
 
 /// A signed-in browser or program. Browsers hold the tokens as cookies as well and need not keep these.

@@ -6,11 +6,17 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Components, InfoBuilder, License, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    Components, Content, InfoBuilder, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+    SecurityRequirement,
+};
 
 use crate::auth::current::ACCESS_COOKIE;
 use crate::error::ProblemDetails;
 use crate::state::App;
+
+/// Media type of errors (RFC 9457).
+const PROBLEM: &str = "application/problem+json";
 
 /// What is not said at the handlers.
 pub(super) fn base() -> OpenApi {
@@ -38,6 +44,27 @@ pub(super) fn base() -> OpenApi {
             SecurityRequirement::new::<_, [String; 0], String>("cookie", []),
         ]))
         .build()
+}
+
+/// Every error has the same shape: said here once for all handlers, which name only status and codes.
+pub(super) fn add_problems(description: &mut OpenApi) {
+    let content = || Content::new(Some(Ref::from_schema_name("ProblemDetails")));
+    for item in description.paths.paths.values_mut() {
+        let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.head, &mut item.patch];
+        for operation in methods.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            for (status, response) in responses.iter_mut() {
+                if let RefOr::T(response) = response
+                    && status.starts_with(['4', '5'])
+                    && response.content.is_empty()
+                {
+                    response.content.insert(PROBLEM.to_owned(), content().into());
+                }
+            }
+            let other = || ResponseBuilder::new().description("Any other error").content(PROBLEM, content()).build();
+            responses.entry("default".to_owned()).or_insert_with(|| other().into());
+        }
+    }
 }
 
 /// The description as it is committed in `openapi.json`: pretty, with a line end.

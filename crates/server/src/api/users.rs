@@ -1,20 +1,35 @@
 //! `/users`: the signed-in user's own account.
 
+mod password;
 mod profile;
+mod revoke_sign_in;
+mod sign_ins;
+mod update_profile;
 
+#[cfg(test)]
+mod tests;
+
+use axum::http::StatusCode;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::current::Role;
+use crate::auth::client::Client;
+use crate::auth::current::{CurrentUser, Role};
+use crate::auth::login::{self, LoginError};
 use crate::db::entity::user;
+use crate::error::Problem;
 use crate::ids::UserId;
 use crate::state::App;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(profile::profile))
+    OpenApiRouter::new()
+        .routes(routes!(profile::profile, update_profile::update_profile))
+        .routes(routes!(password::change_password))
+        .routes(routes!(sign_ins::sign_ins))
+        .routes(routes!(revoke_sign_in::revoke_sign_in))
 }
 
 /// An account.
@@ -45,5 +60,20 @@ impl From<user::Model> for User {
             created_at: user.created_at,
             updated_at: user.updated_at,
         }
+    }
+}
+
+/// Asks for the password before something that a borrowed browser must not do.
+async fn confirm(app: &App, user: &CurrentUser, password: Option<String>, client: &Client) -> Result<(), Problem> {
+    let Some(password) = password.filter(|password| !password.is_empty()) else {
+        return Err(Problem::invalid(&[("currentPassword", "Enter your current password.".to_owned())]));
+    };
+    app.auth.limits.sign_in_address.check(client.address)?;
+    match login::confirm(app, &user.model, password, client).await {
+        // Not 401: the sign-in itself is fine.
+        Err(LoginError::Wrong) => {
+            Err(Problem::new(StatusCode::FORBIDDEN, "auth.wrongPassword", "Your current password is another one."))
+        }
+        result => Ok(result?),
     }
 }

@@ -18,6 +18,8 @@ use crate::db::entity::{storage_quota, user};
 use crate::db::transaction::{begin_accounts, begin_write};
 use crate::ids::UserId;
 
+/// Who changed something, in the audit trail, where no administrator was signed in.
+pub const COMMAND_LINE: &str = "the command line";
 /// Longest first or last name, characters.
 const MAX_NAME: usize = 100;
 /// Largest workspace quota, GiB.
@@ -31,11 +33,16 @@ pub enum AccountError {
     #[error(transparent)]
     Password(#[from] PasswordRule),
     #[error("Use at most {MAX_NAME} characters for a name, and no line breaks.")]
-    Name,
+    Name {
+        /// As the REST API calls it.
+        field: &'static str,
+    },
     #[error("There is an account with this e-mail address already. Sign in, or use another address.")]
     EmailTaken,
     #[error("There is no such account.")]
     Unknown,
+    #[error("This account is deactivated. Activate it first.")]
+    Inactive,
     #[error("This is the last active administrator. Make another one first.")]
     LastAdmin,
     #[error(transparent)]
@@ -60,10 +67,10 @@ pub struct NewAccount {
 ///
 /// # Errors
 /// When it is too long or not one line.
-pub fn check_name(name: Option<String>) -> Result<Option<String>, AccountError> {
+pub fn check_name(field: &'static str, name: Option<String>) -> Result<Option<String>, AccountError> {
     let Some(name) = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()) else { return Ok(None) };
     if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(AccountError::Name);
+        return Err(AccountError::Name { field });
     }
     Ok(Some(name))
 }
@@ -114,10 +121,9 @@ pub async fn insert(
     Ok(user)
 }
 
-/// The only unique columns a caller can hit are the e-mail's.
 pub(super) fn email_taken(error: DbErr) -> AccountError {
     match error.sql_err() {
-        Some(SqlErr::UniqueConstraintViolation(_)) => AccountError::EmailTaken,
+        Some(SqlErr::UniqueConstraintViolation(constraint)) if constraint.contains("email") => AccountError::EmailTaken,
         _ => AccountError::Db(error),
     }
 }
@@ -142,7 +148,8 @@ pub async fn add(
         NewAccount { id: UserId::new(), email, password_hash, first_name: None, last_name: None, role, quota_gb };
     let tx = begin_accounts(db).await?;
     let user = insert(&tx, account, now).await?;
-    audit::record(&tx, now, Kind::Added, &user, &Client::local(), Some(format!("role {}", role.as_str()))).await?;
+    audit::record(&tx, now, Kind::Added, &user, &Client::local(), Some(format!("{} by {COMMAND_LINE}", role.as_str())))
+        .await?;
     tx.commit().await?;
     Ok(user)
 }
@@ -162,6 +169,33 @@ pub async fn list(db: &DatabaseConnection) -> Result<Vec<user::Model>, AccountEr
 pub async fn by_email(db: &DatabaseConnection, email: &str) -> Result<user::Model, AccountError> {
     let email: Email = email.parse()?;
     user::Entity::find().filter(user::Column::Email.eq(email.as_str())).one(db).await?.ok_or(AccountError::Unknown)
+}
+
+/// The account with this id, if it may sign in.
+///
+/// # Errors
+/// `Unknown`, `Inactive`, or of the database.
+pub async fn active(db: &DatabaseConnection, user: UserId) -> Result<user::Model, AccountError> {
+    let user = user::Entity::find_by_id(user.0).one(db).await?.ok_or(AccountError::Unknown)?;
+    if user.is_active { Ok(user) } else { Err(AccountError::Inactive) }
+}
+
+/// Ends all sign-ins of an account for an administrator.
+///
+/// # Errors
+/// `Unknown`, or of the database.
+pub async fn sign_out(
+    db: &DatabaseConnection,
+    user: UserId,
+    by: &user::Model,
+    client: &Client,
+    now: OffsetDateTime,
+) -> Result<(), AccountError> {
+    let tx = begin_write(db).await?;
+    let model = user::Entity::find_by_id(user.0).lock_exclusive().one(&tx).await?.ok_or(AccountError::Unknown)?;
+    grant::revoke_all(&tx, user, now).await?;
+    audit::record(&tx, now, Kind::SignedOutEverywhere, &model, client, Some(format!("by {}", by.email))).await?;
+    Ok(tx.commit().await?)
 }
 
 /// What an administrator changes of an account.
@@ -189,20 +223,22 @@ pub async fn change(
     db: &DatabaseConnection,
     user: UserId,
     change: &Change,
+    by: &str,
     client: &Client,
     now: OffsetDateTime,
 ) -> Result<Changed, AccountError> {
     let tx = begin_accounts(db).await?;
     let mut model = user::Entity::find_by_id(user.0).lock_exclusive().one(&tx).await?.ok_or(AccountError::Unknown)?;
     let was_active = model.is_active;
+    let was_admin = is_active_admin(&model);
     if let Some(role) = change.role.filter(|role| *role != Role::from_sql(&model.role)) {
         role.as_str().clone_into(&mut model.role);
-        audit::record(&tx, now, Kind::RoleChanged, &model, client, Some(format!("role {}", role.as_str()))).await?;
+        audit::record(&tx, now, Kind::RoleChanged, &model, client, Some(format!("{} by {by}", role.as_str()))).await?;
     }
     if let Some(active) = change.is_active.filter(|active| *active != was_active) {
         model.is_active = active;
         let kind = if active { Kind::Activated } else { Kind::Deactivated };
-        audit::record(&tx, now, kind, &model, client, None).await?;
+        audit::record(&tx, now, kind, &model, client, Some(format!("by {by}"))).await?;
     }
     let deactivated = was_active && !model.is_active;
     if let Some(gb) = change.quota_gb {
@@ -212,23 +248,44 @@ pub async fn change(
             .filter(storage_quota::Column::UserId.eq(user.0))
             .exec(&tx)
             .await?;
-        audit::record(&tx, now, Kind::QuotaChanged, &model, client, Some(format!("{gb} GiB"))).await?;
+        audit::record(&tx, now, Kind::QuotaChanged, &model, client, Some(format!("{gb} GiB by {by}"))).await?;
     }
     model.updated_at = now;
     user::Entity::update(user::ActiveModel::from(model.clone()).reset_all()).exec(&tx).await?;
     if deactivated {
         grant::revoke_all(&tx, user, now).await?;
     }
-    let admins = user::Entity::find()
-        .filter(user::Column::Role.eq(Role::Admin.as_str()))
-        .filter(user::Column::IsActive.eq(true))
-        .count(&tx)
-        .await?;
-    if admins == 0 {
-        return Err(AccountError::LastAdmin);
+    if was_admin && !is_active_admin(&model) {
+        let admins = user::Entity::find()
+            .filter(user::Column::Role.eq(Role::Admin.as_str()))
+            .filter(user::Column::IsActive.eq(true))
+            .count(&tx)
+            .await?;
+        if admins == 0 {
+            return Err(AccountError::LastAdmin);
+        }
     }
     tx.commit().await?;
     Ok(Changed { user: model, deactivated })
+}
+
+fn is_active_admin(user: &user::Model) -> bool {
+    user.is_active && Role::from_sql(&user.role) == Role::Admin
+}
+
+/// `users set-role`.
+///
+/// # Errors
+/// `Unknown`, a bad address, or `LastAdmin`.
+pub async fn set_role(
+    db: &DatabaseConnection,
+    email: &str,
+    role: Role,
+    now: OffsetDateTime,
+) -> Result<user::Model, AccountError> {
+    let user = by_email(db, email).await?;
+    let role = Change { role: Some(role), ..Change::default() };
+    Ok(change(db, UserId(user.id), &role, COMMAND_LINE, &Client::local(), now).await?.user)
 }
 
 /// Sets the password of an account whose row the caller has locked.

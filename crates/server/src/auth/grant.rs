@@ -4,7 +4,7 @@
 //! `REUSE_GRACE` the same address and program may present it again and gets a further pair, because two tabs that wake
 //! up together, or a browser whose answer was lost, do exactly that.
 
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
     QueryFilter, QueryOrder, QuerySelect,
@@ -194,6 +194,28 @@ pub async fn of_refresh_token(db: &impl ConnectionTrait, presented: &str) -> Res
         .one(db)
         .await?;
     Ok(row.and_then(|(_, sign_in)| sign_in).filter(|sign_in| sign_in.revoked_at.is_none()))
+}
+
+/// The sign-ins of a user that are still good for something, last used first.
+///
+/// # Errors
+/// Of the database.
+pub async fn list(db: &impl ConnectionTrait, user: UserId, now: OffsetDateTime) -> Result<Vec<sign_in::Model>, DbErr> {
+    let with_tokens = Query::select()
+        .column(entity::token::Column::SignInId)
+        .from(entity::token::Entity)
+        .and_where(entity::token::Column::ExpiresAt.gt(now))
+        .and_where(entity::token::Column::UsedAt.is_null())
+        .to_owned();
+    sign_in::Entity::find()
+        .filter(sign_in::Column::UserId.eq(user.0))
+        .filter(sign_in::Column::RevokedAt.is_null())
+        .filter(sign_in::Column::Id.in_subquery(with_tokens))
+        .order_by_desc(sign_in::Column::LastUsedAt)
+        .order_by_desc(sign_in::Column::Id)
+        .limit(MAX_SIGN_INS)
+        .all(db)
+        .await
 }
 
 /// Ends one sign-in of a user; its tokens are worth nothing from now on. False: the user has no such sign-in.

@@ -13,7 +13,7 @@ use super::lockout::{self, Locked, Lockout};
 use super::password::{HashError, Verified};
 use crate::db::entity::user;
 use crate::db::transaction::begin_write;
-use crate::ids::UserId;
+use crate::ids::{SignInId, UserId};
 use crate::state::App;
 
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,7 @@ pub async fn confirm(app: &App, user: &user::Model, password: String, client: &C
 pub async fn sign_out(
     app: &App,
     user: UserId,
-    sign_in: crate::ids::SignInId,
+    sign_in: SignInId,
     everywhere: bool,
     client: &Client,
 ) -> Result<(), DbErr> {
@@ -137,4 +137,19 @@ pub async fn sign_out(
     };
     audit::record(&tx, now, kind, user, client, None).await?;
     tx.commit().await
+}
+
+/// Ends one of a user's sign-ins from another one. False: there is no such sign-in, or it has ended.
+///
+/// # Errors
+/// Of the database.
+pub async fn revoke(app: &App, user: UserId, sign_in: SignInId, client: &Client) -> Result<bool, DbErr> {
+    let now = app.clock.now();
+    let tx = begin_write(&app.db).await?;
+    if !grant::revoke(&tx, user, sign_in, now).await? {
+        return Ok(false);
+    }
+    audit::record(&tx, now, Kind::SignInRevoked, user, client, None).await?;
+    tx.commit().await?;
+    Ok(true)
 }

@@ -2,7 +2,7 @@
 //! more than it gives, as `lockout` does not.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::email::Email;
+use crate::api::client_address::ClientAddress;
 use crate::clock::Clock;
 use crate::ids::UserId;
 
@@ -53,6 +54,15 @@ impl RateLimits {
             reset_account: Limit::new(clock, Quota::per_hour(count(5))),
         }
     }
+
+    /// Forgets addresses that have all their tries back.
+    pub fn prune(&self) {
+        for limit in [&self.sign_in_address, &self.refresh_address, &self.register_address, &self.reset_address] {
+            limit.prune();
+        }
+        self.sign_in_account.prune();
+        self.reset_account.prune();
+    }
 }
 
 pub(crate) const fn count(number: u32) -> NonZeroU32 {
@@ -79,12 +89,8 @@ pub trait Key: Hash + Eq + Clone {
 }
 
 impl Key for IpAddr {
-    /// IPv6 hands out /64 networks to one customer.
     fn owner(self) -> Self {
-        match self.to_canonical() {
-            Self::V6(ip) => Self::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-            v4 @ Self::V4(_) => v4,
-        }
+        ClientAddress(self.to_canonical()).network()
     }
 }
 
@@ -129,7 +135,7 @@ impl<K: Key> Limit<K> {
     }
 
     /// Forgets keys that have all their tries back.
-    pub fn prune(&self) {
+    fn prune(&self) {
         let limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
         limiter.retain_recent();
         limiter.shrink_to_fit();

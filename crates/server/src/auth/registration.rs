@@ -63,8 +63,8 @@ pub async fn is_first(db: &DatabaseConnection) -> Result<bool, DbErr> {
 pub async fn register(app: &App, request: Request, client: &Client) -> Result<Grant, RegisterError> {
     let email: Email = request.email.parse().map_err(AccountError::from)?;
     password::check(&request.password, &email).map_err(AccountError::from)?;
-    let first_name = accounts::check_name(request.first_name)?;
-    let last_name = accounts::check_name(request.last_name)?;
+    let first_name = accounts::check_name("firstName", request.first_name)?;
+    let last_name = accounts::check_name("lastName", request.last_name)?;
     let code = request.invite_code.filter(|code| !code.is_empty());
     let now = app.clock.now();
     // Asked twice: here before the work of a hash, and below where it counts.

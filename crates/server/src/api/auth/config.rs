@@ -25,7 +25,7 @@ pub struct AuthConfig {
 }
 
 /// How to get an account here.
-#[utoipa::path(get, path = "/config", tag = "auth", operation_id = "authConfig", responses((status = 200, body = AuthConfig)))]
+#[utoipa::path(get, path = "/config", tag = "auth", operation_id = "authConfig", security(()), responses((status = 200, body = AuthConfig)))]
 pub async fn config(State(app): State<App>) -> Result<Json<AuthConfig>, Problem> {
     Ok(Json(AuthConfig {
         registration: app.settings.registration,

@@ -23,7 +23,7 @@ pub struct Request {
 
 /// Signs in. What is answered to a wrong password, and how soon, does not tell whether the account exists.
 #[utoipa::path(
-    post, path = "/login", tag = "auth", operation_id = "login", request_body = Request,
+    post, path = "/login", tag = "auth", operation_id = "login", security(()), request_body = Request,
     responses(
         (status = 200, body = Login),
         (status = 401, description = "auth.wrongCredentials"),

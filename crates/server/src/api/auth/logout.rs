@@ -46,7 +46,7 @@ impl FromRequestParts<App> for Leaving {
 
 /// Ends this sign-in, or all of the user's. Harmless when already signed out.
 #[utoipa::path(
-    post, path = "/logout", tag = "auth", operation_id = "logout", request_body = Option<Request>,
+    post, path = "/logout", tag = "auth", operation_id = "logout", security(()), request_body = Option<Request>,
     responses((status = 204)),
 )]
 pub async fn logout(

@@ -5,9 +5,11 @@ use axum::http::StatusCode;
 use crate::auth::accounts::AccountError;
 use crate::auth::grant::GrantError;
 use crate::auth::login::LoginError;
+use crate::auth::outbox::OutboxFull;
 use crate::auth::password::HashError;
 use crate::auth::rate_limit::Limited;
 use crate::auth::registration::RegisterError;
+use crate::auth::reset::{ChangeError, ResetError};
 use crate::error::Problem;
 
 impl From<Limited> for Problem {
@@ -74,9 +76,10 @@ impl From<AccountError> for Problem {
         match error {
             AccountError::Email(_) => Self::invalid(&[("email", text)]),
             AccountError::Password(_) => Self::invalid(&[("password", text)]),
-            AccountError::Name => Self::invalid(&[("name", text)]),
+            AccountError::Name { field } => Self::invalid(&[(field, text)]),
             AccountError::EmailTaken => Self::new(StatusCode::CONFLICT, "auth.emailTaken", text),
             AccountError::Unknown => Self::new(StatusCode::NOT_FOUND, "notFound", text),
+            AccountError::Inactive => Self::new(StatusCode::CONFLICT, "users.inactive", text),
             AccountError::LastAdmin => Self::new(StatusCode::CONFLICT, "users.lastAdmin", text),
             AccountError::Hash(error) => error.into(),
             AccountError::Db(error) => error.into(),
@@ -94,6 +97,38 @@ impl From<RegisterError> for Problem {
             RegisterError::Account(error) => error.into(),
             RegisterError::Grant(error) => error.into(),
         }
+    }
+}
+
+impl From<ResetError> for Problem {
+    fn from(error: ResetError) -> Self {
+        let text = error.to_string();
+        match error {
+            ResetError::Invalid => Self::new(StatusCode::BAD_REQUEST, "auth.resetInvalid", text),
+            ResetError::Account(error) => error.into(),
+            ResetError::Grant(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Account(AccountError::Password(rule)) => Self::invalid(&[("newPassword", rule.to_string())]),
+            ChangeError::Account(error) => error.into(),
+            ChangeError::Login(error) => error.into(),
+        }
+    }
+}
+
+impl From<OutboxFull> for Problem {
+    fn from(_: OutboxFull) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "auth.busy",
+            "Many mails are on their way at the moment. Try again in a minute.",
+        )
+        .retry_after(60)
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Request {
 /// Exchanges a refresh token for a new pair. One that comes back later than 10 s after it was exchanged, or from
 /// elsewhere, ends the sign-in: somebody copied it.
 #[utoipa::path(
-    post, path = "/refresh", tag = "auth", operation_id = "refresh", request_body = Option<Request>,
+    post, path = "/refresh", tag = "auth", operation_id = "refresh", security(()), request_body = Option<Request>,
     responses(
         (status = 200, body = Login),
         (status = 401, description = "auth.signedOut"),

@@ -28,7 +28,7 @@ pub struct Request {
 
 /// Makes an account and signs it in. The first account of all becomes administrator.
 #[utoipa::path(
-    post, path = "/register", tag = "auth", operation_id = "register", request_body = Request,
+    post, path = "/register", tag = "auth", operation_id = "register", security(()), request_body = Request,
     responses(
         (status = 201, body = Login),
         (status = 403, description = "auth.registrationClosed, auth.inviteNeeded, auth.inviteInvalid"),
