@@ -7,13 +7,15 @@ const moment = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeSty
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 
-const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB'];
+// As the quota is set: 1 GB is 1024 MB.
+const UNITS = ['bytes', 'KB', 'MB', 'GB', 'TB'];
+const STEP = 1024;
 
 export function bytes(count: number): string {
   let value = count;
   let unit = 0;
-  while (value >= 999.5 && unit < UNITS.length - 1) {
-    value /= 1000;
+  while (value >= STEP - 0.5 && unit < UNITS.length - 1) {
+    value /= STEP;
     unit++;
   }
   if (unit === 0) return count === 1 ? '1 byte' : `${whole.format(value)} bytes`;

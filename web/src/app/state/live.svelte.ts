@@ -2,6 +2,7 @@
 
 import { api, body, type Notice, type Quota, type Session, urls } from '../../api';
 import { backoff } from '../../core/backoff';
+import { mayFollow } from '../session/progress';
 
 /** How long a page may be out of sight before it gives its stream back, milliseconds. Browsers have six connections. */
 const HIDDEN = 30_000;
@@ -64,8 +65,8 @@ class Live {
   /** Takes over what a call answered, without waiting for the event. */
   take(session: Session): void {
     const before = this.sessions[session.id];
-    // A status never goes back: an answer may be older than an event.
-    if (before && isOver(before) && !isOver(session)) return;
+    // The answer to a call may be older than an event that overtook it.
+    if (before && !mayFollow(before, session)) return;
     this.sessions = { ...this.sessions, [session.id]: session };
     if (isOver(session) && (!before || !isOver(before))) this.endings++;
   }
