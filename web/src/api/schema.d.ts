@@ -788,6 +788,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Event `sessions` first, with the full state; then `session` (a Session), `notice` and `quota` as things change. A
+         *     reader that is too slow is cut off and gets the full state when it connects again.
+         */
+        get: operations["events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/files/content": {
         parameters: {
             query?: never;
@@ -848,26 +868,6 @@ export interface paths {
         };
         /** Whether the platform can work: the database answers and the driver is prepared */
         get: operations["readyz"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Event `sessions` first, with the full state; then `session` (a Session), `notice` and `quota` as things change. A
-         *     reader that is too slow is cut off and gets the full state when it connects again.
-         */
-        get: operations["events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1234,8 +1234,41 @@ export interface components {
             entries: components["schemas"]["AuditEntry"][];
             nextCursor?: string | null;
         };
+        /** @description What is absent stays as it is. */
+        AdminUserRequest: {
+            /** @description False: signs the user out everywhere, ends their sessions, and refuses new sign-ins. */
+            isActive?: boolean | null;
+            /**
+             * Format: int32
+             * @description GiB, 1..=10000.
+             */
+            quotaGb?: number | null;
+            role?: components["schemas"]["Role"] | null;
+        };
         /** @enum {string} */
         EntryKind: "folder" | "file" | "other";
+        ForgotRequest: {
+            email: string;
+        };
+        /** @description An invite as only its maker sees it. */
+        InviteMade: {
+            code: string;
+            /** Format: date-time */
+            expiresAt: string;
+            /** @description Opens the registration page with the code filled in. */
+            link: string;
+            /** @description Whether it is on its way by mail. */
+            mailed: boolean;
+        };
+        InviteRequest: {
+            /** @description Only an account with this address can use it; the invite is mailed there if there is a mail server. */
+            email?: string | null;
+            /**
+             * Format: int32
+             * @description 1..=8760; 168 unless given.
+             */
+            expiresInHours?: number | null;
+        };
         LoginRequest: {
             email: string;
             password: string;
@@ -1257,6 +1290,18 @@ export interface components {
              */
             path: string;
         };
+        NewSession: {
+            /** @description Only `gimp`. */
+            application?: string | null;
+            resources?: components["schemas"]["NewSessionResources"] | null;
+            screen?: components["schemas"]["ScreenSize"] | null;
+        };
+        NewSessionResources: {
+            /** @description 250m to 4; 1000m if not given. */
+            cpu?: string | null;
+            /** @description 512Mi to 8Gi; 2Gi if not given. */
+            memory?: string | null;
+        };
         NewUpload: {
             /** @description Move an existing file of that name to the trash when the new one is complete. */
             overwrite?: boolean;
@@ -1267,6 +1312,18 @@ export interface components {
              * @description Bytes.
              */
             size: number;
+        };
+        /** @description Exactly one of the two. */
+        OpenFile: {
+            /** @description A file of the workspace. */
+            path?: string | null;
+            /** @description A copy of an image that was unsaved when GIMP ended; opens as a new image. */
+            recoveryId?: string | null;
+        };
+        PasswordRequest: {
+            currentPassword: string;
+            /** @description At least 10 characters, at most 72 bytes. */
+            newPassword: string;
         };
         /** @description The body of an error, as the API's description shows it (RFC 9457). Some codes add members of their own. */
         ProblemDetails: {
@@ -1284,6 +1341,16 @@ export interface components {
             title: string;
             /** @description Always `about:blank`. */
             type: string;
+        };
+        /** @description What is absent or null stays as it is. */
+        ProfileRequest: {
+            /** @description Needed when `email` changes. */
+            currentPassword?: string | null;
+            email?: string | null;
+            /** @description Empty: removed. */
+            firstName?: string | null;
+            /** @description Empty: removed. */
+            lastName?: string | null;
         };
         /** @enum {string} */
         QuotaMechanism: "projectQuota" | "image" | "watcher";
@@ -1308,33 +1375,18 @@ export interface components {
             /** @description At least 10 characters, at most 72 bytes. */
             password: string;
         };
+        ResetLink: {
+            /** @description Works once, for an hour. */
+            link: string;
+        };
+        ResetRequest: {
+            /** @description At least 10 characters, at most 72 bytes. */
+            password: string;
+            /** @description From the link. */
+            token: string;
+        };
         /** @enum {string} */
         Role: "user" | "admin";
-        TrashRequest: {
-            /** @description The file or folder to delete. */
-            path: string;
-        };
-        /** Format: uuid */
-        UserId: string;
-        NewSession: {
-            /** @description Only `gimp`. */
-            application?: string | null;
-            resources?: components["schemas"]["NewSessionResources"] | null;
-            screen?: components["schemas"]["ScreenSize"] | null;
-        };
-        NewSessionResources: {
-            /** @description 250m to 4; 1000m if not given. */
-            cpu?: string | null;
-            /** @description 512Mi to 8Gi; 2Gi if not given. */
-            memory?: string | null;
-        };
-        /** @description Exactly one of the two. */
-        OpenFile: {
-            /** @description A file of the workspace. */
-            path?: string | null;
-            /** @description A copy of an image that was unsaved when GIMP ended; opens as a new image. */
-            recoveryId?: string | null;
-        };
         /** @description What the browser shows and asks for: size of the picture in device pixels. */
         ScreenSize: {
             /**
@@ -1393,69 +1445,17 @@ export interface components {
             /** @description Those that have not ended, the newest first. */
             sessions: components["schemas"]["Session"][];
         };
-        /** @description What is absent stays as it is. */
-        AdminUserRequest: {
-            /** @description False: signs the user out everywhere, ends their sessions, and refuses new sign-ins. */
-            isActive?: boolean | null;
-            /**
-             * Format: int32
-             * @description GiB, 1..=10000.
-             */
-            quotaGb?: number | null;
-            role?: components["schemas"]["Role"] | null;
-        };
-        ForgotRequest: {
-            email: string;
-        };
-        /** @description An invite as only its maker sees it. */
-        InviteMade: {
-            code: string;
-            /** Format: date-time */
-            expiresAt: string;
-            /** @description Opens the registration page with the code filled in. */
-            link: string;
-            /** @description Whether it is on its way by mail. */
-            mailed: boolean;
-        };
-        InviteRequest: {
-            /** @description Only an account with this address can use it; the invite is mailed there if there is a mail server. */
-            email?: string | null;
-            /**
-             * Format: int32
-             * @description 1..=8760; 168 unless given.
-             */
-            expiresInHours?: number | null;
-        };
-        PasswordRequest: {
-            currentPassword: string;
-            /** @description At least 10 characters, at most 72 bytes. */
-            newPassword: string;
-        };
-        /** @description What is absent or null stays as it is. */
-        ProfileRequest: {
-            /** @description Needed when `email` changes. */
-            currentPassword?: string | null;
-            email?: string | null;
-            /** @description Empty: removed. */
-            firstName?: string | null;
-            /** @description Empty: removed. */
-            lastName?: string | null;
-        };
-        ResetLink: {
-            /** @description Works once, for an hour. */
-            link: string;
-        };
-        ResetRequest: {
-            /** @description At least 10 characters, at most 72 bytes. */
-            password: string;
-            /** @description From the link. */
-            token: string;
-        };
         /**
          * Format: uuid
          * @description One login of one browser or program.
          */
         SignInId: string;
+        TrashRequest: {
+            /** @description The file or folder to delete. */
+            path: string;
+        };
+        /** Format: uuid */
+        UserId: string;
     };
     responses: never;
     parameters: never;
@@ -2140,14 +2140,27 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -2177,35 +2190,54 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description session.exists, with the sessionId of the one that runs */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description rateLimited */
             429: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description session.machineFull, stopping */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -2233,14 +2265,27 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description notFound */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -2268,21 +2313,36 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description notFound */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description stopping */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -2310,14 +2370,27 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description notFound */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -2346,28 +2419,45 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description notFound */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description session.notRunning, session.longestTime */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description stopping */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -2400,35 +2490,54 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description notFound */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description session.notRunning */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description session.noAnswer */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -2458,35 +2567,54 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description notFound: no such session, or files.notFound: no such file */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description session.notRunning */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description invalid */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
             /** @description session.noAnswer */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
             };
         };
     };
@@ -3260,6 +3388,52 @@ export interface operations {
             };
         };
     };
+    events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["SessionsEvent"];
+                };
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description events.tooMany */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     files_content: {
         parameters: {
             query?: {
@@ -3424,39 +3598,6 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
-            };
-        };
-    };
-    events: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": components["schemas"]["SessionsEvent"];
-                };
-            };
-            /** @description auth.signedOut */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description events.tooMany */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
         };
     };
