@@ -4,6 +4,7 @@
 //! for rows and removes sandboxes without one, `watchers` tells browsers.
 
 mod create;
+mod deactivated;
 mod keeper;
 pub mod lifecycle;
 mod reconcile;

@@ -32,7 +32,8 @@ pub(super) async fn run(owner: Weak<Owner>) {
 }
 
 impl Sessions {
-    /// One round: a keeper for every row that has not ended, an end for every sandbox without such a row.
+    /// One round: a keeper for every row that has not ended, an end for every sandbox without such a row and for
+    /// sessions of users who were deactivated.
     ///
     /// # Errors
     /// When the database or the driver fails.
@@ -53,7 +54,7 @@ impl Sessions {
                 self.retire(stray);
             }
         }
-        Ok(())
+        Ok(self.end_deactivated().await?)
     }
 
     /// Ends a sandbox that has no row: its row was removed, or ended when the sandbox could not be removed.

@@ -7,8 +7,9 @@ use time::Duration;
 use crate::auth::current::Role;
 use crate::auth::{accounts, prune, reset};
 use crate::config::Registration;
-use crate::db::entity::{invite, login_failure, password_reset, sign_in, token};
+use crate::db::entity::{invite, login_failure, password_reset, session, sign_in, token};
 use crate::mail::sink::Sink;
+use crate::session::testing::{changed, started};
 use crate::test_app::{Client, PASSWORD, TestApp};
 
 const USERS: &str = "/api/v1/admin/users";
@@ -129,6 +130,26 @@ async fn a_deactivated_user_is_out_at_once_and_may_come_back() {
     admin.patch(&path(&ann), json!({"isActive": true})).await.expect(200);
     ann.get("/api/v1/users/profile").await.expect_problem(401, "auth.signedOut");
     browser.post("/api/v1/auth/login", login).await.expect(200);
+}
+
+#[tokio::test]
+async fn sessions_of_a_deactivated_user_end() {
+    let app = TestApp::new().await;
+    let mut admin = app.admin("admin@example.org").await;
+    let mut ann = app.user("ann@example.org").await;
+    let (_, id) = started(&app, &mut ann).await;
+    let listed = admin.get(&format!("{USERS}?query=ann")).await.expect(200);
+    assert_eq!(listed["users"][0]["sessions"], 1);
+    let mut changes = app.app.sessions.watchers().subscribe(ann.user.unwrap()).unwrap();
+    admin.patch(&path(&ann), json!({"isActive": false})).await.expect(200);
+    let ended = loop {
+        let row = session::Entity::find_by_id(id.0).one(&app.app.db).await.unwrap().unwrap();
+        if row.ended_at.is_some() {
+            break row;
+        }
+        changed(&mut changes).await;
+    };
+    assert_eq!(ended.end_reason.as_deref(), Some("admin"));
 }
 
 #[tokio::test]

@@ -57,5 +57,10 @@ pub async fn update(
     }
     let change = Change { role: request.role, is_active: request.is_active, quota_gb: request.quota_gb };
     let changed = accounts::change(&app.db, id, &change, &admin.model.email, &client, app.clock.now()).await?;
+    if changed.deactivated
+        && let Err(error) = app.sessions.end_deactivated().await
+    {
+        tracing::warn!(%error, "sessions of a deactivated user go on until the next round of reconcile");
+    }
     Ok(Json(changed.user.into()))
 }
