@@ -48,7 +48,7 @@ fn report() -> Report {
         instead,
     };
     let xvnc = Some("Xvnc");
-    let svg = std::fs::read_dir("/usr/lib").is_ok().then(svg_loader).flatten();
+    let svg = svg_loader();
     let items = vec![
         item("gimp", "gimp", gimp, true, None),
         item("Xorg", "xserver-xorg-core", path(xorg), true, xvnc),
@@ -69,9 +69,11 @@ fn report() -> Report {
 /// GIMP's icons are SVG; without the loader they show as broken.
 fn svg_loader() -> Option<String> {
     let libraries = std::fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    // The separator changed between releases of librsvg.
+    let loaders = ["libpixbufloader-svg.so", "libpixbufloader_svg.so"];
     libraries
         .chain(["/usr/lib".into(), "/usr/lib64".into()])
-        .map(|folder| folder.join("gdk-pixbuf-2.0/2.10.0/loaders/libpixbufloader-svg.so"))
+        .flat_map(|folder| loaders.map(|name| folder.join("gdk-pixbuf-2.0/2.10.0/loaders").join(name)))
         .find(|path| path.exists())
         .map(|path| path.to_string_lossy().into_owned())
 }

@@ -31,7 +31,7 @@ impl Density {
     }
 
     /// Whole-number factor of GTK 3.
-    fn window_factor(self) -> i32 {
+    pub fn window_factor(self) -> i32 {
         if self.scale >= DOUBLE_FROM { 2 } else { 1 }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recovery::replace_file;
 use super::version::Version;
+use crate::display::xsettings::Density;
 
 /// What `gimp-session warm` writes beside the caches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +90,7 @@ impl Profile {
             arranged
         } else {
             match fs::read_to_string(shipped) {
-                Ok(text) => widened(&maximised(&text), scale),
+                Ok(text) => widened(&maximised(&text), if version.is_3() { in_gtk3_pixels(scale) } else { scale }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -100,6 +101,12 @@ impl Profile {
 
 fn maximised(session: &str) -> String {
     session.replace(r#"(maximized "no")"#, r#"(maximized "yes")"#)
+}
+
+/// GTK 3 itself doubles what is drawn on dense screens.
+fn in_gtk3_pixels(scale: f32) -> f32 {
+    let factor = u16::try_from(Density::new(scale).window_factor()).unwrap_or(1);
+    scale / f32::from(factor)
 }
 
 /// Multiplies the widths of the docks, which GIMP keeps in pixels.
@@ -180,6 +187,7 @@ mod tests {
             r#"(aux-info (left-docks-width "376") (right-docks-width "410") (maximized "yes")) (position 336)"#;
         assert_eq!(arranged, wanted);
         assert_eq!(widened("no docks", 2.0), "no docks");
+        assert_eq!([1.0, 1.5, 2.0, 3.0].map(in_gtk3_pixels), [1.0, 1.5, 1.0, 1.5]);
     }
 
     #[test]

@@ -5,14 +5,15 @@ mod rfb;
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 
 use harness::{Options, TestSession};
 use hyper::{Method, Request, StatusCode};
-use protocol::agent::{AgentPhase, OPEN_PATH, SCREEN_PATH, STATUS_PATH, Supervised, VNC_PATH, WRITES_PATH};
+use protocol::agent::{AgentPhase, OPEN_PATH, Restart, SCREEN_PATH, STATUS_PATH, Supervised, VNC_PATH, WRITES_PATH};
 use protocol::session::{EndReason, StartStep};
 use rfb::Viewer;
 use rustix::process::{Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MAIN_WINDOW: &str = "gimp-image-window-1";
 const WHITE: u32 = 0x00FF_FFFF;
@@ -228,7 +229,10 @@ async fn the_display_killed_comes_back_with_gimp_at_the_same_size() {
     let session = TestSession::ready().await;
     session.call(Method::PUT, SCREEN_PATH, Some(json!({"width": 1400, "height": 900, "scale": 1.0}))).await;
     session.kill(Supervised::Display, Signal::KILL);
-    let status = session.wait_for(|status| !status.restarts.is_empty() && status.phase == AgentPhase::Running).await;
+    let display_died = |restart: &Restart| restart.what == Supervised::Display;
+    let status = session
+        .wait_for(|status| status.restarts.iter().any(display_died) && status.phase == AgentPhase::Running)
+        .await;
     let what: Vec<_> = status.restarts.iter().map(|restart| restart.what).collect();
     assert_eq!(what, [Supervised::Display], "what dies with the display is one incident");
     assert_only_gimp_on_screen(&session, (1400, 900));
@@ -279,6 +283,61 @@ async fn a_modal_dialog_does_not_keep_unsaved_work_from_being_copied() {
     display.wait_for_picture("the dialog that asks whether to quit", |_| display.windows().len() == 2).await;
     session.end(EndReason::Idle).await;
     assert_eq!(session.recoveries().len(), 1);
+}
+
+/// A session in `folder` with a field of its configuration set, ready.
+async fn ready_with(folder: &Path, field: &str, value: Value) -> TestSession {
+    let mut options = Options::default();
+    options.config[field] = value;
+    let session = TestSession::start(folder, options);
+    session.wait_for(|status| status.phase == AgentPhase::Running).await;
+    session
+}
+
+#[tokio::test]
+async fn without_time_to_ask_for_copies_gimp_2_writes_its_own_and_they_are_kept() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let limits = json!({"saveMs": 0, "quitMs": 0, "terminateMs": 20_000, "killMs": 2_000, "displayMs": 3_000});
+    let mut session = ready_with(folder.path(), "timeLimits", limits).await;
+    let version = session.status().await.gimp_version.expect("a version");
+    session.paint().await;
+    assert!(session.end(EndReason::Evicted).await.success());
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::Evicted });
+    let recoveries = session.recoveries();
+    if version.starts_with("2.") {
+        assert_eq!(recoveries.len(), 1);
+        assert!(fs::read(session.recovery_file(&recoveries[0])).expect("reads").starts_with(b"gimp xcf "));
+    } else {
+        assert!(recoveries.is_empty(), "GIMP 3 writes nothing by itself; should it learn to, expect it here");
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_gimp_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let limits = json!({"saveMs": 200, "quitMs": 200, "terminateMs": 200, "killMs": 2_000, "displayMs": 3_000});
+    let mut session = ready_with(folder.path(), "timeLimits", limits).await;
+    session.kill(Supervised::Gimp, Signal::STOP);
+    assert!(session.end(EndReason::Idle).await.success());
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::Idle });
+}
+
+#[tokio::test]
+async fn xvnc_serves_where_it_is_chosen_and_says_that_there_is_no_pen() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut session = ready_with(folder.path(), "display", json!({"kind": "xvnc"})).await;
+    assert!(session.status().await.capabilities.pen_unavailable.is_some_and(|why| why.contains("dummy driver")));
+    let wanted = json!({"width": 1111, "height": 777, "scale": 1.0});
+    assert_eq!(session.call(Method::PUT, SCREEN_PATH, Some(wanted.clone())).await, (StatusCode::OK, wanted));
+    session
+        .display()
+        .wait_for_picture("GIMP at its new size", |_| {
+            session.display().windows().iter().any(|window| (window.width, window.height) == (1111, 777))
+        })
+        .await;
+    let viewer = Viewer::connect(&session).await;
+    assert_eq!((viewer.width, viewer.height), (1111, 777));
+    assert!(session.end(EndReason::User).await.success());
 }
 
 #[tokio::test]
