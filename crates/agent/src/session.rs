@@ -189,8 +189,11 @@ impl Session {
         let Setup { folders, config, inherited, begin } = setup;
         let started = Instant::now();
         fs::DirBuilder::new().mode(0o700).recursive(true).create(folders.run_file("xdg")).context("run folder")?;
-        let store = RecoveryStore::open(&folders.home, config.session_id).context("cannot open the recovery store")?;
-        store.repair().context("cannot put the recovery store in order")?;
+        let store = RecoveryStore::new(&folders.home, config.session_id);
+        // A full disk must not keep the user from a session in which room can be made.
+        if let Err(error) = store.repair() {
+            tracing::error!(%error, "the recovery store cannot be put in order");
+        }
         let program = server::choose(&config.display)?;
         let takeover = match begin {
             Begin::Fresh => None,
@@ -510,7 +513,10 @@ impl Session {
         self.collect_backups();
         let profile = Profile::new(&self.folders.home, version);
         let scale = self.size.borrow().scale;
-        let plugins_cached = profile.seed(&self.folders.warm, version, &self.language, scale)?;
+        let plugins_cached = profile.seed(&self.folders.warm, version, &self.language, scale).unwrap_or_else(|error| {
+            tracing::warn!(%error, "GIMP starts without all of its caches");
+            false
+        });
         let preset = Preset {
             version,
             memory_bytes: self.config.memory_bytes,

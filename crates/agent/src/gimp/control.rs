@@ -16,9 +16,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(20);
 /// How often an answer is looked for, only while one is awaited.
 const POLL: Duration = Duration::from_millis(15);
-/// What a script's answer ends with, and how a script writes it to its open `port`.
+/// What the answer of a script that came to its end ends with.
 const END_LINE: &str = "done\n";
-pub const END_SCRIPT: &str = "(display \"done\" port) (newline port) (close-output-port port)";
 const NAME: &str = "org.gimp.GIMP.UI";
 const PATH: &str = "/org/gimp/GIMP/UI";
 /// The Scheme interpreter's name, the same in both.
@@ -33,6 +32,8 @@ pub enum ControlError {
     Refused,
     #[error("GIMP cannot be reached")]
     Bus(#[from] zbus::Error),
+    #[error("GIMP could not do what the script says")]
+    ScriptFailed,
     #[error("GIMP's answer cannot be read")]
     Answer(#[from] std::io::Error),
 }
@@ -51,28 +52,39 @@ impl Control {
     /// Returns once GIMP has nothing better to do: it runs scripts when it has started up and drawn its windows.
     /// `result` is a file for its answer.
     pub async fn settled(&self, result: &Path) -> Result<(), ControlError> {
-        let script = format!("(let ((port (open-output-file {}))) {END_SCRIPT})", quoted(&result.to_string_lossy()));
-        match tokio::time::timeout(CALL_LIMIT, self.evaluate(&script, result)).await {
+        match tokio::time::timeout(CALL_LIMIT, self.evaluate("", result)).await {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(ControlError::TimedOut),
         }
     }
 
-    /// Runs a script that writes lines to the file `result` and ends with `END_SCRIPT`; returns the lines.
-    /// A script that fails never comes to its end: the caller limits the time.
+    /// Runs a script, whose `port` is open for lines of text, and returns those lines. The caller limits the time.
     pub async fn evaluate(&self, script: &str, result: &Path) -> Result<Vec<String>, ControlError> {
-        match std::fs::remove_file(result) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        self.run_script(script).await?;
-        loop {
-            let text = std::fs::read_to_string(result).unwrap_or_default();
-            if let Some(lines) = text.strip_suffix(END_LINE) {
-                std::fs::remove_file(result)?;
-                return Ok(lines.lines().map(str::to_owned).collect());
+        let over = result.with_extension("over");
+        for file in [result, &over] {
+            match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
             }
+        }
+        let answer = quoted(&result.to_string_lossy());
+        self.run_script(&format!(
+            "(let ((port (open-output-file {answer}))) {script}
+               (display \"done\" port) (newline port) (close-output-port port))"
+        ))
+        .await?;
+        // A script that fails does not come to its end. GIMP runs one after the other, so the next tells.
+        let over_quoted = quoted(&over.to_string_lossy());
+        self.run_script(&format!("(close-output-port (open-output-file {over_quoted}))")).await?;
+        while !over.exists() {
             tokio::time::sleep(POLL).await;
+        }
+        std::fs::remove_file(&over)?;
+        let text = std::fs::read_to_string(result)?;
+        std::fs::remove_file(result)?;
+        match text.strip_suffix(END_LINE) {
+            Some(lines) => Ok(lines.lines().map(str::to_owned).collect()),
+            None => Err(ControlError::ScriptFailed),
         }
     }
 

@@ -28,16 +28,15 @@ pub struct RecoveryStore {
 }
 
 impl RecoveryStore {
-    pub fn open(home: &Path, session_id: Uuid) -> io::Result<Self> {
-        let folder = home.join(RECOVERY_DIR);
-        fs::create_dir_all(&folder)?;
-        Ok(Self { folder, session_id: Some(session_id) })
+    pub fn new(home: &Path, session_id: Uuid) -> Self {
+        Self { folder: home.join(RECOVERY_DIR), session_id: Some(session_id) }
     }
 
     /// Where GIMP may write a copy that `keep` then takes in.
-    pub fn partial(&self) -> Partial {
+    pub fn partial(&self) -> io::Result<Partial> {
+        fs::create_dir_all(&self.folder)?;
         let id = Uuid::now_v7().simple().to_string();
-        Partial { path: self.file(&id, PARTIAL), id }
+        Ok(Partial { path: self.file(&id, PARTIAL), id })
     }
 
     /// Takes in a copy that GIMP has finished. Fails when it is no XCF file; the partial file is then left alone.
@@ -57,10 +56,11 @@ impl RecoveryStore {
             size: file.metadata()?.len(),
             session_id: self.session_id,
         };
-        self.describe(&recovery)?;
+        // Described first, so that its name survives a death right here; but a full disk must not cost the copy.
+        let described = self.describe(&recovery);
         fs::rename(&partial.path, self.file(&recovery.id, COPY))?;
         self.sync_folder()?;
-        Ok(recovery)
+        described.map(|()| recovery)
     }
 
     /// Moves what GIMP left in `backups/` of its profile here. GIMP would otherwise greet with a modal dialog.
@@ -80,17 +80,21 @@ impl RecoveryStore {
                 size,
                 session_id: self.session_id,
             };
-            self.describe(&recovery)?;
+            fs::create_dir_all(&self.folder)?;
             fs::rename(&path, self.file(&recovery.id, COPY))?;
             collected.push(recovery);
         }
-        self.sync_folder()?;
+        if !collected.is_empty() {
+            self.sync_folder()?;
+        }
+        collected.iter().try_for_each(|recovery| self.describe(recovery))?;
         Ok(collected)
     }
 
     /// Puts right what a sudden death left: copies without description get one, descriptions without copy go, and
     /// partial copies that GIMP had finished are kept.
     pub fn repair(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let (Some(id), Some(kind)) = (path.file_stem(), path.extension()) else { continue };
@@ -200,7 +204,7 @@ mod tests {
     use super::*;
 
     fn store(home: &Path) -> RecoveryStore {
-        RecoveryStore::open(home, Uuid::nil()).expect("opens")
+        RecoveryStore::new(home, Uuid::nil())
     }
 
     fn described(home: &Path) -> Vec<Recovery> {
@@ -237,7 +241,7 @@ mod tests {
     fn a_copy_is_kept_only_if_it_is_one() {
         let home = tempfile::tempdir().expect("temporary folder");
         let store = store(home.path());
-        let partial = store.partial();
+        let partial = store.partial().expect("a place");
         fs::write(&partial.path, b"gimp").expect("writes");
         assert!(store.keep(&partial, "a", None).is_err());
         fs::write(&partial.path, b"gimp xcf v011").expect("writes");
@@ -251,6 +255,7 @@ mod tests {
         let home = tempfile::tempdir().expect("temporary folder");
         let store = store(home.path());
         let folder = home.path().join(RECOVERY_DIR);
+        fs::create_dir_all(&folder).expect("creates");
         fs::write(folder.join("lonely.xcf"), b"gimp xcf v011").expect("writes");
         fs::write(folder.join("finished.partial"), b"gimp xcf v011..").expect("writes");
         fs::write(folder.join("broken.partial"), b"gi").expect("writes");

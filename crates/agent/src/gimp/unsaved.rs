@@ -1,15 +1,14 @@
 //! The save stage: a copy of every image with unsaved changes goes to the recovery store. The user's own files and
 //! GIMP's idea of them stay as they are.
 //!
-//! GIMP is asked by Script-Fu over D-Bus, which returns nothing, so each script writes what it did to a result file
-//! whose last line is `END`.
+//! GIMP is asked by Script-Fu, one script an image, so that one that cannot be copied does not keep back the others.
 
 use std::path::{Path, PathBuf};
 
 use agent_core::lifecycle::SaveOutcome;
 use percent_encoding::percent_decode_str;
 
-use super::control::{Control, END_SCRIPT};
+use super::control::Control;
 use super::preset::quoted;
 use super::recovery::RecoveryStore;
 use super::version::Version;
@@ -69,14 +68,14 @@ impl Saver {
 
     async fn list(&self) -> anyhow::Result<Vec<OpenImage>> {
         let result = self.run.join("images.result");
-        let lines = self.control.evaluate(&list_script(self.version, &result), &result).await?;
+        let lines = self.control.evaluate(&list_script(self.version), &result).await?;
         parse_images(&lines).ok_or_else(|| anyhow::anyhow!("GIMP's list of images is garbled"))
     }
 
     async fn save(&self, image: &OpenImage) -> anyhow::Result<()> {
-        let partial = self.store.partial();
+        let partial = self.store.partial()?;
         let result = self.run.join("copy.result");
-        let script = save_script(self.version, image.id, &partial.path, &result);
+        let script = save_script(self.version, image.id, &partial.path);
         self.control.evaluate(&script, &result).await?;
         let original = image.files.iter().find_map(|file| inside(&self.home, file));
         self.store.keep(&partial, &display_name(&image.name), original)?;
@@ -85,44 +84,35 @@ impl Saver {
 }
 
 /// Per image five lines: id, dirty (1 or 0), then name, own file and imported file as Scheme strings.
-fn list_script(version: Version, result: &Path) -> String {
-    let result = quoted(&result.to_string_lossy());
+fn list_script(version: Version) -> String {
     let (images, own_file, imported_file) = if version.is_3() {
         ("(car (gimp-get-images))", "gimp-image-get-xcf-file", "gimp-image-get-imported-file")
     } else {
         ("(cadr (gimp-image-list))", "gimp-image-get-xcf-uri", "gimp-image-get-imported-uri")
     };
     format!(
-        "(let ((port (open-output-file {result})) (line (lambda (value port) (write value port) (newline port))))
+        "(let ((line (lambda (value) (write value port) (newline port))))
            (for-each
              (lambda (image)
-               (line image port)
-               (line (car (gimp-image-is-dirty image)) port)
-               (line (car (gimp-image-get-name image)) port)
-               (line (car ({own_file} image)) port)
-               (line (car ({imported_file} image)) port))
-             (vector->list {images}))
-           {END_SCRIPT})"
+               (line image)
+               (line (car (gimp-image-is-dirty image)))
+               (line (car (gimp-image-get-name image)))
+               (line (car ({own_file} image)))
+               (line (car ({imported_file} image))))
+             (vector->list {images})))"
     )
 }
 
-/// Writes one copy. On an error the script stops before its end.
-fn save_script(version: Version, image: i64, copy: &Path, result: &Path) -> String {
+fn save_script(version: Version, image: i64, copy: &Path) -> String {
     let copy = quoted(&copy.to_string_lossy());
-    let result = quoted(&result.to_string_lossy());
-    let save = if version.is_3() {
-        format!("(gimp-xcf-save RUN-NONINTERACTIVE {image} {copy})")
-    } else {
-        // 2.10 wants a drawable although the format needs none.
-        format!(
-            "(let* ((layers (cadr (gimp-image-get-layers {image}))) (channels (cadr (gimp-image-get-channels {image})))
-                    (drawable (if (> (vector-length layers) 0) (vector-ref layers 0) (vector-ref channels 0))))
-               (gimp-xcf-save 0 {image} drawable {copy} {copy}))"
-        )
-    };
+    if version.is_3() {
+        return format!("(gimp-xcf-save RUN-NONINTERACTIVE {image} {copy})");
+    }
+    // 2.10 wants a drawable although the format needs none.
     format!(
-        "(begin {save}
-           (let ((port (open-output-file {result}))) {END_SCRIPT}))"
+        "(let* ((layers (cadr (gimp-image-get-layers {image}))) (channels (cadr (gimp-image-get-channels {image})))
+                (drawable (if (> (vector-length layers) 0) (vector-ref layers 0) (vector-ref channels 0))))
+           (gimp-xcf-save RUN-NONINTERACTIVE {image} drawable {copy} {copy}))"
     )
 }
 

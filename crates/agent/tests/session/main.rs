@@ -313,6 +313,24 @@ async fn without_time_to_ask_for_copies_gimp_2_writes_its_own_and_they_are_kept(
 }
 
 #[tokio::test]
+async fn an_image_that_cannot_be_copied_does_not_keep_back_the_others() {
+    let mut session = TestSession::ready().await;
+    let version = session.status().await.gimp_version.expect("a version");
+    // GIMP 2 cannot write an image without layers on request.
+    let empty = "(let* ((image (car (gimp-image-new 9 9 RGB)))) (gimp-image-undo-enable image)
+                   (gimp-image-resize image 8 8 0 0) (gimp-display-new image))";
+    session.script(empty).await;
+    session.paint().await;
+    session.end(EndReason::User).await;
+    let copies: Vec<_> = session.recoveries().into_iter().map(|recovery| recovery.size).collect();
+    assert!(copies.len() >= 2, "{copies:?}");
+    let log = session.log();
+    let save = log.find("stage: Save").expect("a save stage");
+    let outcome = if version.starts_with("2.") { "Incomplete" } else { "AllSafe" };
+    assert!(log[save..].contains(outcome), "answered within its limit: {log}");
+}
+
+#[tokio::test]
 async fn a_frozen_gimp_does_not_hold_up_the_end() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let limits = json!({"saveMs": 200, "quitMs": 200, "terminateMs": 200, "killMs": 2_000, "displayMs": 3_000});
