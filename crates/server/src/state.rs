@@ -62,6 +62,8 @@ impl App {
     /// Starts the jobs that run beside requests. They end with `background`.
     pub fn start(&self) {
         self.background.spawn(crate::retention::run(self.clone()));
+        let workspaces = self.workspaces.clone();
+        self.background.spawn(async move { workspaces.upkeep().await });
         let (driver, preparation) = (self.driver.clone(), self.preparation.clone());
         self.background.spawn(async move {
             let result = driver.prepare().await.inspect_err(|error| tracing::error!("no session can start: {error:#}"));

@@ -11,8 +11,10 @@ pub mod error;
 mod folder;
 pub mod path;
 pub mod quota;
+pub mod recovery;
 pub mod thumbnail;
 pub mod trash;
+mod upkeep;
 pub mod upload;
 
 use std::collections::HashMap;
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use protocol::session::{RECOVERY_DIR, TRASH_DIR, UPLOAD_DIR};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter};
+use time::OffsetDateTime;
 use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
@@ -56,10 +59,8 @@ struct Inner {
     clock: Clock,
     driver: Arc<Driver>,
     blocking: Semaphore,
-    #[expect(dead_code, reason = "thumbnails come next")]
-    decoding: Semaphore,
+    decoding: Arc<Semaphore>,
     receiving: Semaphore,
-    #[expect(dead_code, reason = "thumbnails come next")]
     thumbnails: Mutex<thumbnail::Cache>,
     users: Mutex<HashMap<UserId, Arc<Shared>>>,
     changes: broadcast::Sender<(UserId, Quota)>,
@@ -77,8 +78,12 @@ struct Shared {
     receiving: Semaphore,
     uploads: upload::Receiving,
     usage: Mutex<Option<quota::Usage>>,
+    /// What SQL and the watchers of the quota know.
+    told: Mutex<Option<Quota>>,
     /// The platform's folders were made since the server started.
     prepared: AtomicBool,
+    /// When old files were last looked for.
+    tidied: Mutex<Option<OffsetDateTime>>,
 }
 
 impl Default for Shared {
@@ -90,7 +95,9 @@ impl Default for Shared {
             receiving: Semaphore::new(RECEIVING_PER_USER),
             uploads: Default::default(),
             usage: Default::default(),
+            told: Default::default(),
             prepared: Default::default(),
+            tidied: Default::default(),
         }
     }
 }
@@ -123,7 +130,7 @@ impl Workspaces {
             clock,
             driver,
             blocking: Semaphore::new(BLOCKING_LIMIT),
-            decoding: Semaphore::new(THUMBNAIL_LIMIT),
+            decoding: Arc::new(Semaphore::new(THUMBNAIL_LIMIT)),
             receiving: Semaphore::new(RECEIVING_LIMIT),
             thumbnails: Mutex::default(),
             users: Mutex::default(),
@@ -306,6 +313,18 @@ fn trash_folder(root: &Folder) -> Result<Folder, FileError> {
 
 fn upload_folder(root: &Folder) -> Result<Folder, FileError> {
     platform_folder(root, UPLOAD_DIR)
+}
+
+#[cfg(test)]
+impl Workspace {
+    /// As if its disk were the user's own.
+    pub(crate) fn pretend_image(&mut self) {
+        self.mechanism = QuotaMechanism::Image;
+    }
+
+    pub(crate) async fn fill_for_test(&self) -> Result<(), FileError> {
+        self.with_root(|root| root.write_new(&Name::parse("one more")?, &[0; 4 << 20])).await
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `/files`: the files of the signed-in user.
 
+pub(in crate::api) mod attachment;
 mod content;
 mod create_folder;
 mod list;
@@ -51,4 +52,4 @@ fn parse_path(field: &str, text: &str) -> Result<WorkspacePath, Problem> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::api) mod tests;

@@ -9,9 +9,9 @@ use rustix::fs::FileType;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Workspace;
 use super::error::FileError;
 use super::folder::Folder;
-use super::{Workspace, Workspaces};
 use crate::driver::QuotaMechanism;
 
 /// How long a walk's result is good. What uploads add in the meantime is counted on top.
@@ -64,27 +64,35 @@ impl Workspace {
 
     async fn measured(&self, good_for: Duration) -> Result<Quota, FileError> {
         let _single = self.shared.measuring.lock().await;
-        let before = self.usage();
-        if let Some(usage) = before
-            && self.mechanism == QuotaMechanism::Watcher
-            && usage.at.elapsed() < good_for
-        {
-            return Ok(self.with_added(usage));
-        }
-        let (mechanism, quota_bytes) = (self.mechanism, self.quota_bytes);
-        let quota = self
-            .with_root(move |root| match mechanism {
-                QuotaMechanism::ProjectQuota | QuotaMechanism::Image => ask_kernel(root, mechanism, quota_bytes),
-                QuotaMechanism::Watcher => walk(root, quota_bytes),
-            })
-            .await?;
-        *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Usage { quota, at: Instant::now(), added: 0 });
-        if before.is_none_or(|before| before.quota != quota) {
+        let quota = match self.usage() {
+            Some(usage) if self.mechanism == QuotaMechanism::Watcher && usage.at.elapsed() < good_for => {
+                self.with_added(usage)
+            }
+            _ => self.measure_now().await?,
+        };
+        let told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner).replace(quota);
+        if told != Some(quota) {
             self.all.store_usage(self.user, quota.used_bytes).await?;
             // Nobody listening is fine.
             let _ = self.all.0.changes.send((self.user, quota));
         }
+        Ok(quota)
+    }
+
+    async fn measure_now(&self) -> Result<Quota, FileError> {
+        let (mechanism, quota_bytes) = (self.mechanism, self.quota_bytes);
+        let at = Instant::now();
+        let quota = self
+            .with_root(move |root| match mechanism {
+                QuotaMechanism::Image => ask_kernel(root, mechanism, quota_bytes),
+                // The kernel's numbers are the project's only where the folder passes it on.
+                QuotaMechanism::ProjectQuota if capacity(root)? <= quota_bytes.saturating_mul(2) => {
+                    ask_kernel(root, mechanism, quota_bytes)
+                }
+                QuotaMechanism::ProjectQuota | QuotaMechanism::Watcher => walk(root, mechanism, quota_bytes),
+            })
+            .await?;
+        *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Usage { quota, at, added: 0 });
         Ok(quota)
     }
 
@@ -107,11 +115,10 @@ impl Workspace {
     }
 }
 
-impl Workspaces {
-    /// Makes the next `quota` of the user a measurement.
-    pub(super) fn forget_usage(&self, workspace: &Workspace) {
-        *workspace.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
+/// Bytes of the file system.
+fn capacity(root: &Folder) -> Result<u64, FileError> {
+    let stat = rustix::fs::fstatvfs(root.fd())?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
 fn ask_kernel(root: &Folder, mechanism: QuotaMechanism, quota_bytes: u64) -> Result<Quota, FileError> {
@@ -125,10 +132,10 @@ fn ask_kernel(root: &Folder, mechanism: QuotaMechanism, quota_bytes: u64) -> Res
 
 /// What can't be counted (nested too deep, too many, unreadable) counts as exceeded: only a session that hides its use
 /// makes such things.
-fn walk(root: &Folder, quota_bytes: u64) -> Result<Quota, FileError> {
+fn walk(root: &Folder, mechanism: QuotaMechanism, quota_bytes: u64) -> Result<Quota, FileError> {
     let (used_bytes, complete) = disk_usage(root, MAX_ENTRIES)?;
     let exceeded = !complete || used_bytes >= quota_bytes;
-    Ok(Quota { used_bytes, quota_bytes, mechanism: QuotaMechanism::Watcher, exceeded })
+    Ok(Quota { used_bytes, quota_bytes, mechanism, exceeded })
 }
 
 /// Bytes that what is in a folder takes on the disk, and whether everything could be counted.

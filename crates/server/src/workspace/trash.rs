@@ -96,7 +96,7 @@ impl Workspace {
             let name = free_name(name, "restored", |name| trash.rename_new(&stored, &folder, name))?;
             let _ = trash.remove_file(&note_name(id)?);
             folder.sync()?;
-            let path = WorkspacePath::from_names([parents, &[name.clone()]].concat())?;
+            let path = WorkspacePath::from_names([parents, std::slice::from_ref(&name)].concat())?;
             Ok(Entry::new(&path, &name, &folder.stat(&name)?))
         })
         .await
@@ -104,14 +104,14 @@ impl Workspace {
 
     /// Deletes one entry for good.
     pub async fn trash_delete(&self, id: Uuid) -> Result<(), FileError> {
-        self.with_root(move |root| {
-            let trash = trash_folder(root)?;
-            discard(&trash, id)?;
-            purge(&trash)
-        })
-        .await?;
-        self.all.forget_usage(self);
-        Ok(())
+        let finished = self
+            .with_root(move |root| {
+                let trash = trash_folder(root)?;
+                discard(&trash, id)?;
+                purge(&trash)
+            })
+            .await?;
+        self.purged(finished).await
     }
 
     /// Deletes everything in the trash for good.
@@ -121,21 +121,29 @@ impl Workspace {
 
     /// Deletes for good what was deleted before a time; everything for None.
     pub(super) async fn trash_purge(&self, before: Option<OffsetDateTime>) -> Result<(), FileError> {
-        self.with_root(move |root| {
-            let trash = trash_folder(root)?;
-            let ids = ids(&trash)?.collect::<Result<Vec<_>, _>>()?;
-            for id in ids {
-                let due =
-                    before.is_none_or(|before| describe(&trash, id).is_ok_and(|(entry, _)| entry.deleted_at < before));
-                if due && !matches!(discard(&trash, id), Ok(()) | Err(FileError::NotInTrash)) {
-                    tracing::warn!(%id, "a deleted file can't be removed");
+        let finished = self
+            .with_root(move |root| {
+                let trash = trash_folder(root)?;
+                let ids = ids(&trash)?.collect::<Result<Vec<_>, _>>()?;
+                for id in ids {
+                    let due = before
+                        .is_none_or(|before| describe(&trash, id).is_ok_and(|(entry, _)| entry.deleted_at < before));
+                    if due && !matches!(discard(&trash, id), Ok(()) | Err(FileError::NotInTrash)) {
+                        tracing::warn!(%id, "a deleted file can't be removed");
+                    }
                 }
-            }
-            purge(&trash)
-        })
-        .await?;
-        self.all.forget_usage(self);
-        Ok(())
+                purge(&trash)
+            })
+            .await?;
+        self.purged(finished).await
+    }
+
+    async fn purged(&self, finished: bool) -> Result<(), FileError> {
+        if !finished {
+            self.tidy_soon();
+        }
+        // Tells who watches the quota.
+        self.measure().await.map(drop)
     }
 }
 
@@ -352,8 +360,8 @@ fn move_to_purge(folder: &Folder, name: &Name, purge: &Folder) -> Result<(), Fil
     }
 }
 
-/// Empties `.purge`. Folders in folders are moved up first, so that any depth takes two open folders.
-fn purge(trash: &Folder) -> Result<(), FileError> {
+/// Empties `.purge`; false when time ran out before. Folders in folders are moved up first, so that any depth takes two open folders.
+fn purge(trash: &Folder) -> Result<bool, FileError> {
     let until = Instant::now() + PURGE_TIME;
     let purge = trash.ensure_folder(&Name::parse(PURGE)?)?;
     loop {
@@ -365,11 +373,11 @@ fn purge(trash: &Folder) -> Result<(), FileError> {
                 Err(error) => tracing::warn!(%error, "a deleted folder can't be removed"),
             }
             if Instant::now() > until {
-                return Ok(());
+                return Ok(false);
             }
         }
         if removed == 0 {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

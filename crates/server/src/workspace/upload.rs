@@ -164,7 +164,7 @@ impl Workspace {
         .await?;
         self.shared.uploads.forget(id);
         if progress.offset > 0 {
-            self.all.forget_usage(self);
+            self.measure().await?;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 mod browse;
 mod content;
+mod full_disk;
+mod thumbnails;
 mod trash;
 mod uploads;
 
@@ -14,14 +16,14 @@ use serde_json::{Value, json};
 use crate::test_app::{Answer, Client, TestApp};
 
 /// A user, and the folder as a session sees it.
-struct Fixture {
-    app: TestApp,
-    user: Client,
-    home: PathBuf,
+pub(in crate::api) struct Fixture {
+    pub app: TestApp,
+    pub user: Client,
+    pub home: PathBuf,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::on(TestApp::new().await).await
     }
 
@@ -36,31 +38,31 @@ impl Fixture {
         self.user.get(&format!("/api/v1/files?path={}", encode(path))).await.expect(200)
     }
 
-    async fn names(&mut self, path: &str) -> Vec<String> {
+    pub async fn names(&mut self, path: &str) -> Vec<String> {
         let listing = self.list(path).await;
         let entries = listing["entries"].as_array().expect("a list");
         entries.iter().map(|entry| entry["name"].as_str().expect("text").to_owned()).collect()
     }
 
-    async fn get(&mut self, path: &str) -> Answer {
+    pub async fn get(&mut self, path: &str) -> Answer {
         self.user.get(&format!("/api/v1/files/content?path={}", encode(path))).await
     }
 
-    async fn trash(&mut self, path: &str) -> Answer {
+    pub async fn trash(&mut self, path: &str) -> Answer {
         self.user.post("/api/v1/files/trash", json!({"path": path})).await
     }
 
-    async fn begin(&mut self, path: &str, size: u64, overwrite: bool) -> Answer {
+    pub async fn begin(&mut self, path: &str, size: u64, overwrite: bool) -> Answer {
         self.user.post("/api/v1/files/uploads", json!({"path": path, "size": size, "overwrite": overwrite})).await
     }
 
-    async fn begun(&mut self, path: &str, size: u64) -> String {
+    pub async fn begun(&mut self, path: &str, size: u64) -> String {
         let upload = self.begin(path, size, false).await.expect(201);
         assert_eq!(upload["offset"], 0);
         upload["id"].as_str().expect("an id").to_owned()
     }
 
-    async fn part(&mut self, id: &str, offset: u64, bytes: impl Into<Body>) -> Answer {
+    pub async fn part(&mut self, id: &str, offset: u64, bytes: impl Into<Body>) -> Answer {
         let request = self
             .user
             .request("PATCH", &format!("/api/v1/files/uploads/{id}"))
@@ -76,7 +78,7 @@ impl Fixture {
         self.user.send(request).await
     }
 
-    async fn upload(&mut self, path: &str, bytes: &[u8]) -> Value {
+    pub async fn upload(&mut self, path: &str, bytes: &[u8]) -> Value {
         let id = self.begun(path, bytes.len() as u64).await;
         self.part(&id, 0, bytes.to_vec()).await.expect(201)
     }
