@@ -12,7 +12,7 @@ export class ApiError extends Error {
   /** Other members of the problem, such as `sessionId`. */
   readonly extra: Readonly<Record<string, unknown>>;
 
-  constructor(status: number, problem: Partial<components['schemas']['Problem']> & Record<string, unknown>) {
+  constructor(status: number, problem: Partial<components['schemas']['ProblemDetails']> & Record<string, unknown>) {
     super(problem.detail || problem.title || `The server answered ${status}.`);
     this.name = 'ApiError';
     this.status = status;
