@@ -89,6 +89,36 @@ test('what an abandoned transport says is ignored', async () => {
   expect(sizes).toEqual([{ width: 640, height: 480 }]);
 });
 
+test('a network that vanished is noticed although nothing is closed', async () => {
+  const { connection, transports, probe, lost } = setup();
+  connection.start();
+  transports[0]?.emit('open', undefined);
+  // Pictures keep coming: nobody is asked.
+  for (let i = 0; i < 4; i++) {
+    await vi.advanceTimersByTimeAsync(10_000);
+    transports[0]!.received += 1000;
+  }
+  expect(probe).not.toHaveBeenCalled();
+  // At rest, but the server answers.
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(probe).toHaveBeenCalled();
+  expect(connection.state.kind).toBe('connected');
+  probe.mockResolvedValue('unreachable');
+  await vi.advanceTimersByTimeAsync(16_000);
+  expect(connection.state.kind).toBe('reconnecting');
+  expect(lost).toEqual([transports[0]]);
+  expect(transports[0]?.disconnected).toBe(true);
+});
+
+test('a session that ended without a word is noticed', async () => {
+  const { connection, transports, probe } = setup();
+  connection.start();
+  transports[0]?.emit('open', undefined);
+  probe.mockResolvedValue('ended');
+  await vi.advanceTimersByTimeAsync(16_000);
+  expect(connection.state).toEqual({ kind: 'ended', cause: 'sessionEnded' });
+});
+
 test('trying at once skips the wait, and the old wait does not open a second transport', async () => {
   const { connection, transports } = setup();
   connection.start();
@@ -117,6 +147,7 @@ test('an answer that comes after the page left changes nothing', async () => {
 
 class FakeTransport implements Transport {
   disconnected = false;
+  received = 0;
   #listener: TransportListener = () => undefined;
 
   connect(listener: TransportListener): void {
@@ -144,7 +175,7 @@ class FakeTransport implements Transport {
     return true;
   }
   stats() {
-    return { received: 0 };
+    return { received: this.received };
   }
 }
 

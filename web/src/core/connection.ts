@@ -27,7 +27,7 @@ export type Probe = 'running' | 'ended' | 'signedOut' | 'unreachable';
 
 export interface ConnectionOptions {
   makeTransport(): Transport;
-  /** Asked before every attempt after the first. Must not reject. */
+  /** Asked before every attempt after the first, and when nothing came for a while. Must not reject, and must not take long. */
   probe(): Promise<Probe>;
   onState(state: ConnectionState): void;
   onSize(size: PictureSize): void;
@@ -39,6 +39,8 @@ export interface ConnectionOptions {
 
 /** A transport that has not opened by then is given up, milliseconds. */
 const OPEN_TIMEOUT = 15_000;
+/** A network that vanishes closes no WebSocket: after so long without a byte the server is asked, milliseconds. */
+const QUIET = 15_000;
 const LIMITS: BackoffLimits = { first: 400, longest: 8_000 };
 
 export class Connection {
@@ -86,7 +88,9 @@ export class Connection {
 
     switch (state.kind) {
       case 'idle':
+        break;
       case 'connected':
+        this.#watch();
         break;
       case 'connecting':
         this.#open();
@@ -104,6 +108,20 @@ export class Connection {
         break;
     }
     this.#options.onState(state);
+  }
+
+  #watch(): void {
+    const transport = this.#transport;
+    const attempt = this.#attempt;
+    const received = transport?.stats().received;
+    this.#timer = setTimeout(async () => {
+      if (!transport || attempt !== this.#attempt) return;
+      const probe = transport.stats().received === received ? await this.#options.probe() : 'running';
+      if (attempt !== this.#attempt) return;
+      if (probe === 'running') this.#watch();
+      else if (probe === 'unreachable') this.#lost(transport);
+      else this.close(probe === 'ended' ? 'sessionEnded' : 'signedOut');
+    }, QUIET);
   }
 
   #drop(): void {

@@ -1,0 +1,11 @@
+import { execSync } from 'node:child_process'; import { readFileSync } from 'node:fs';
+import { launch, fresh, shot, register, base } from './shots.mjs';
+const b = await launch(); const page = await fresh(b);
+await register(page, `a${Date.now()}@example.org`);
+await page.getByRole('button', { name: 'Start GIMP' }).click(); await page.waitForURL(/session/);
+await page.locator('[data-testid=session-state][data-state=connected]').waitFor(); await page.waitForTimeout(500);
+const pid = readFileSync('/tmp/web-shots/mock.pid', 'utf8').trim();
+execSync(`kill -STOP ${pid}`); let t = Date.now();
+await page.locator('[data-testid=session-state][data-state=reconnecting]').waitFor({ timeout: 40000 }); console.log('noticed after', Date.now() - t); await page.waitForTimeout(12000); await shot(page, 'vanished');
+execSync(`kill -CONT ${pid}`); t = Date.now(); await page.locator('[data-testid=session-state][data-state=connected]').waitFor({ timeout: 40000 }); console.log('back after', Date.now() - t, await page.locator('[data-testid=session-canvas] canvas').count());
+await b.close();
