@@ -466,35 +466,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Recoveries"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Copies of images that were unsaved when GIMP ended. Open them with `POST /sessions/{id}/open`. */
+        get: operations["recoveries_list"];
         put?: never;
         post?: never;
         delete?: never;
@@ -513,35 +486,8 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                204: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
+        /** Moves a copy to the trash. */
+        delete: operations["recovery_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -834,6 +780,23 @@ export interface paths {
         };
         /** A small picture of a file, at most 256 pixels wide and high. */
         get: operations["files_thumbnail"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspace/recoveries/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The copy as an XCF file. */
+        get: operations["recovery_content"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1143,15 +1106,33 @@ export interface components {
              */
             usedBytes: number;
         };
+        /**
+         * @description An image that GIMP could not save before it ended and that was copied to the recovery store.
+         *     The store is `RECOVERY_DIR` in the workspace; each entry is `<id>.xcf` beside `<id>.json` holding this.
+         */
         Recovery: {
+            /** @description File name without extension; `[A-Za-z0-9_-]{1,64}`. */
             id: string;
+            /** @description What the image was called, if known ("Untitled" otherwise). */
             name: string;
-            original: string | null;
+            /** @description Path of the user's file inside the workspace, if the image had one. */
+            original?: string | null;
+            /** @description RFC 3339. */
             savedAt: string;
+            /**
+             * Format: uuid
+             * @description The session in which it was saved.
+             */
+            sessionId?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes of the copy.
+             */
             size: number;
-            sessionId: string | null;
         };
+        /** @description Copies of images that were unsaved when GIMP ended. */
         Recoveries: {
+            /** @description Newest first. */
             recoveries: components["schemas"]["Recovery"][];
         };
         /** @description An account as administrators see it. */
@@ -3042,6 +3023,62 @@ export interface operations {
             };
         };
     };
+    recoveries_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Recoveries"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    recovery_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
     adminUsers: {
         parameters: {
             query?: {
@@ -3513,11 +3550,67 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "image/jpeg": number[];
                     "image/png": number[];
                 };
             };
             /** @description As it was. */
             304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `files.noThumbnail`: not a picture, or GIMP has left none of it. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description `files.brokenPicture`: broken, or too large. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    recovery_content: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/x-xcf": number[];
+                };
+            };
+            /** @description A range of it. */
+            206: {
                 headers: {
                     [name: string]: unknown;
                 };
