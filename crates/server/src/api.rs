@@ -53,7 +53,10 @@ fn v1() -> OpenApiRouter<App> {
 
 /// Everything that is described in `openapi.json`.
 fn described() -> OpenApiRouter<App> {
-    let mut router = OpenApiRouter::with_openapi(openapi::base()).merge(health::router()).nest("/api/v1", v1());
+    let mut router = OpenApiRouter::with_openapi(openapi::base())
+        .merge(health::router())
+        .merge(crate::gateway::router())
+        .nest("/api/v1", v1());
     openapi::add_problems(router.get_openapi_mut());
     router
 }

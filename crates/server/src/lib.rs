@@ -10,6 +10,7 @@ pub mod data_dir;
 pub mod db;
 pub mod driver;
 pub mod error;
+pub mod gateway;
 pub mod ids;
 pub mod mail;
 pub mod retention;

@@ -174,6 +174,17 @@ impl Sessions {
         self.keepers().get(&session).map(|handle| handle.live.clone())
     }
 
+    /// The same, for a session that must be there.
+    ///
+    /// # Errors
+    /// `Refused` when it has ended; `Unknown` or `Db`.
+    pub async fn watch(&self, session: SessionId) -> Result<watch::Receiver<Live>, CommandError> {
+        match self.live(session) {
+            Some(live) => Ok(live),
+            None => Ok(self.find(session).await?.live),
+        }
+    }
+
     #[must_use]
     pub fn watchers(&self) -> Arc<Watchers> {
         self.0.context.watchers.clone()

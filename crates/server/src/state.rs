@@ -13,6 +13,7 @@ use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::driver::Driver;
+use crate::gateway::Viewers;
 use crate::session::Sessions;
 use crate::workspace::Workspaces;
 
@@ -26,6 +27,7 @@ pub struct App {
     pub driver: Arc<Driver>,
     pub workspaces: Workspaces,
     pub sessions: Sessions,
+    pub viewers: Viewers,
     pub background: Background,
     pub access_log: AccessLog,
     pub preparation: Preparation,
@@ -56,7 +58,19 @@ impl App {
             workspaces.clone(),
             background.clone(),
         );
-        Ok(Self { settings, db, clock, auth, driver, workspaces, sessions, background, access_log, preparation })
+        Ok(Self {
+            settings,
+            db,
+            clock,
+            auth,
+            driver,
+            workspaces,
+            sessions,
+            viewers: Viewers::default(),
+            background,
+            access_log,
+            preparation,
+        })
     }
 
     /// Starts the jobs that run beside requests. They end with `background`.

@@ -15,6 +15,7 @@ use protocol::session::{EndReason, EndStage, SessionStatus, StartStep};
 use sea_orm::EntityTrait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,7 +24,7 @@ use crate::auth::current::{CurrentUser, Role};
 use crate::db::entity::session;
 use crate::error::Problem;
 use crate::ids::{SessionId, UserId};
-use crate::session::lifecycle::Refusal;
+use crate::session::Live;
 use crate::state::App;
 
 pub fn router() -> OpenApiRouter<App> {
@@ -121,18 +122,14 @@ pub async fn find(app: &App, user: &CurrentUser, id: SessionId) -> Result<sessio
     row.filter(|row| row.user_id == user.id.0 || user.role == Role::Admin).ok_or_else(|| Problem::not_found("session"))
 }
 
-/// Succeeds while the session's GIMP can be used.
+/// What becomes of a session whose GIMP can be used now.
 ///
 /// # Errors
 /// 409 `session.notRunning`.
-fn usable(app: &App, row: &session::Model) -> Result<(), Problem> {
-    let refusal = match app.sessions.live(SessionId(row.id)) {
-        Some(live) => live.borrow().life.usable().err(),
-        None if row.ended_at.is_some() => Some(Refusal::Ended),
-        // Not found again yet after a restart of the server.
-        None => Some(Refusal::Starting),
-    };
-    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+pub async fn usable(app: &App, row: &session::Model) -> Result<watch::Receiver<Live>, Problem> {
+    let live = app.sessions.watch(SessionId(row.id)).await?;
+    live.borrow().life.usable()?;
+    Ok(live)
 }
 
 #[cfg(test)]

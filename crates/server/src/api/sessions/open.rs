@@ -52,7 +52,7 @@ pub async fn open(
 ) -> Result<StatusCode, Problem> {
     let row = super::find(&app, &user, id).await?;
     let request = check(request)?;
-    super::usable(&app, &row)?;
+    super::usable(&app, &row).await?;
     match app.driver.agent(id).open(&request).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(AgentError::Refused { status: StatusCode::NOT_FOUND, .. }) => Err(Problem::new(

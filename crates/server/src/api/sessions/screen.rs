@@ -33,7 +33,7 @@ pub async fn screen(
     if !errors.is_empty() {
         return Err(Problem::invalid(&errors));
     }
-    super::usable(&app, &row)?;
+    super::usable(&app, &row).await?;
     Ok(Json(app.driver.agent(id).set_screen(size).await?))
 }
 

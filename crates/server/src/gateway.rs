@@ -1,0 +1,21 @@
+//! Lets an authorised browser reach its agent: one WebSocket per viewer, relayed to the session's display. Passes bytes
+//! on without looking into them, and holds no more of them than one message each way.
+//!
+//! What it carries does not count as use of a session: only a human's input does, and only the agent sees that.
+
+mod relay;
+mod viewers;
+mod vnc;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::state::App;
+pub use viewers::Viewers;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(vnc::vnc))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Bytes between a WebSocket and an agent, until one of them or somebody else ends it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
+use bytes::BytesMut;
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::{Instant, timeout};
+
+use crate::driver::agent_client;
+
+/// Most bytes of the picture in one message.
+const CHUNK: usize = 64 * 1024;
+/// Bytes of a close frame's reason, RFC 6455.
+const REASON_LIMIT: usize = 123;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Between two pings.
+    pub ping: Duration,
+    /// Without a word from the browser, pongs included: it is gone.
+    pub silence: Duration,
+    /// For either side to take one message.
+    pub stall: Duration,
+    /// For a close frame to leave, and for a session whose display is gone to end.
+    pub farewell: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { ping: seconds(15), silence: seconds(50), stall: seconds(30), farewell: seconds(10) }
+    }
+}
+
+/// Why a relay ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// With the session's end detail.
+    SessionEnded(String),
+    SignedOut,
+    ServerEnding,
+    /// The agent closed; a new connection may work.
+    PictureLost,
+    /// The browser closed, or the network lost it.
+    BrowserGone,
+    NotBinary,
+    BadMessage,
+}
+
+impl Closed {
+    /// What the browser is told; None: nobody is there to tell.
+    fn frame(&self) -> Option<CloseFrame> {
+        let (code, reason) = match self {
+            Self::SessionEnded(detail) => (4000, detail.as_str()),
+            Self::SignedOut => (4001, "You are signed out. Sign in again."),
+            Self::PictureLost => (4002, "The picture was interrupted."),
+            Self::ServerEnding => (1012, "The server is being restarted."),
+            Self::NotBinary => (1003, "Only binary messages are understood."),
+            Self::BadMessage => (1002, "A message was too large or made no sense."),
+            Self::BrowserGone => return None,
+        };
+        Some(CloseFrame { code, reason: Utf8Bytes::from(cut(reason)) })
+    }
+}
+
+/// At most `REASON_LIMIT` bytes, whole characters.
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_LIMIT)]
+}
+
+/// Relays until it ends, then says why. `over` ends it from outside; `agent_closed` finds out why the agent hung up.
+pub(super) async fn run<E>(
+    mut sink: impl Sink<Message> + Unpin,
+    stream: impl Stream<Item = Result<Message, E>> + Unpin,
+    agent: impl agent_client::Stream,
+    limits: Limits,
+    over: impl Future<Output = Closed>,
+    agent_closed: impl AsyncFnOnce() -> Closed,
+) -> Closed {
+    let (from_agent, to_agent) = tokio::io::split(agent);
+    let heard = Heard::new();
+    let closed = tokio::select! {
+        closed = over => closed,
+        closed = up(stream, to_agent, limits, &heard) => closed,
+        closed = down(&mut sink, from_agent, limits, &heard) => closed,
+    };
+    let closed = match closed {
+        Closed::PictureLost => timeout(limits.farewell, agent_closed()).await.unwrap_or(Closed::PictureLost),
+        closed => closed,
+    };
+    tracing::debug!(?closed, "viewer gone");
+    if let Some(frame) = closed.frame() {
+        let _left_or_not = timeout(limits.farewell, sink.send(Message::Close(Some(frame)))).await;
+    }
+    closed
+}
+
+/// Browser to agent. Takes the next message only when the agent has taken the one before.
+async fn up<E>(
+    mut stream: impl Stream<Item = Result<Message, E>> + Unpin,
+    mut agent: WriteHalf<impl agent_client::Stream>,
+    limits: Limits,
+    heard: &Heard,
+) -> Closed {
+    let bytes_up = metrics::counter!("gimp_platform_gateway_bytes_total", "direction" => "up");
+    while let Some(message) = stream.next().await {
+        heard.now();
+        match message {
+            Ok(Message::Binary(bytes)) => {
+                let taken = timeout(limits.stall, async {
+                    agent.write_all(&bytes).await?;
+                    agent.flush().await
+                });
+                if !matches!(taken.await, Ok(Ok(()))) {
+                    return Closed::PictureLost;
+                }
+                bytes_up.increment(bytes.len() as u64);
+            }
+            Ok(Message::Text(_)) => return Closed::NotBinary,
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Ok(Message::Close(_)) => return Closed::BrowserGone,
+            // Too large, against the protocol, or the connection broke: then nobody hears why either.
+            Err(_) => return Closed::BadMessage,
+        }
+    }
+    Closed::BrowserGone
+}
+
+/// Agent to browser, and pings. Reads on only when the browser's connection has taken what was read.
+async fn down(
+    sink: &mut (impl Sink<Message> + Unpin),
+    mut agent: ReadHalf<impl agent_client::Stream>,
+    limits: Limits,
+    heard: &Heard,
+) -> Closed {
+    let bytes_down = metrics::counter!("gimp_platform_gateway_bytes_total", "direction" => "down");
+    let mut pings = tokio::time::interval_at(Instant::now() + limits.ping, limits.ping);
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        let message = tokio::select! {
+            read = agent.read_buf(&mut buffer) => match read {
+                Ok(1..) => {
+                    bytes_down.increment(buffer.len() as u64);
+                    Message::Binary(buffer.split().freeze())
+                }
+                Ok(0) | Err(_) => return Closed::PictureLost,
+            },
+            _ = pings.tick() => {
+                if heard.since() > limits.silence {
+                    return Closed::BrowserGone;
+                }
+                Message::Ping(bytes::Bytes::new())
+            }
+        };
+        if !matches!(timeout(limits.stall, sink.send(message)).await, Ok(Ok(()))) {
+            return Closed::BrowserGone;
+        }
+    }
+}
+
+/// When the browser was last heard.
+struct Heard {
+    start: Instant,
+    at_ms: AtomicU64,
+}
+
+impl Heard {
+    fn new() -> Self {
+        Self { start: Instant::now(), at_ms: AtomicU64::new(0) }
+    }
+
+    fn now(&self) {
+        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.at_ms.load(Ordering::Relaxed)))
+    }
+}
