@@ -161,7 +161,11 @@ async fn open(State(api): State<Api>, JsonBody(request): JsonBody<OpenRequest>) 
     let file = tokio::task::spawn_blocking(move || file_in_workspace(&home, &request.path)).await;
     let file = file.map_err(|_| Problem::ending())??;
     let control = &api.shared.control;
-    let opened = if request.as_new { control.open_as_new(&file).await } else { control.open(&file).await };
+    let version = api.shared.status.borrow().gimp_version.as_deref().and_then(|version| version.parse().ok());
+    let opened = match version {
+        Some(version) if request.as_new => control.open_as_new(&file, version).await,
+        _ => control.open(&file).await,
+    };
     opened.map(|()| StatusCode::NO_CONTENT).map_err(|error| {
         tracing::warn!(%error, "a file could not be opened");
         Problem::new(StatusCode::BAD_GATEWAY, "gimp.failed", "GIMP did not take the file; it may be busy.")

@@ -219,7 +219,7 @@ impl Session {
             restarts: Vec::new(),
             timings: vec![StepTiming { step: StartStep::StartingDisplay, at_ms: 0 }],
         };
-        let control = Control::new(bus::address(&folders));
+        let control = Control::new(bus::address(&folders), folders.run.clone());
         let (event_sender, events) = mpsc::channel(64);
         let (request_sender, requests) = mpsc::channel(64);
         let mut session = Self {
@@ -541,14 +541,14 @@ impl Session {
         let cancelled = Arc::new(AtomicBool::new(false));
         self.painting = Some(cancelled.clone());
         let (attempt, cookie, events) = (self.attempt, self.cookie.clone(), self.event_sender.clone());
-        let (control, result) = (self.control.clone(), self.folders.run_file("settled.result"));
+        let control = self.control.clone();
         tokio::spawn(async move {
             let (waiting, key) = (cancelled.clone(), cookie.clone());
             let mapped = move || painted::wait_until_mapped(display, &key, &waiting);
             if let Ok(Ok(())) = tokio::task::spawn_blocking(mapped).await {
                 // On a busy machine GIMP pauses between mapping its window and filling it. One that shows a dialog at
                 // start may not answer, and is there all the same.
-                if let Err(error) = control.settled(&result).await {
+                if let Err(error) = control.settled().await {
                     tracing::warn!(%error, "GIMP is on the screen but does not answer");
                 }
                 let quiet = move || painted::wait_until_quiet(display, &cookie, &cancelled);
@@ -581,10 +581,10 @@ impl Session {
             control: self.control.clone(),
             version,
             store: self.store.clone(),
-            run: self.folders.run.clone(),
             home: self.folders.home.clone(),
+            limit: Duration::from_millis(self.config.time_limits.save_ms),
         };
-        let (limit, events) = (Duration::from_millis(self.config.time_limits.save_ms), self.event_sender.clone());
+        let (limit, events) = (saver.limit, self.event_sender.clone());
         tokio::spawn(async move {
             if let Ok(saved) = tokio::time::timeout(limit, saver.save_all()).await {
                 let _ = events.send(Event::Saved(saved)).await;

@@ -193,7 +193,8 @@ pub struct Capabilities {
 pub struct OpenRequest {
     /// Relative to the workspace, `/`-separated, no `..`.
     pub path: String,
-    /// Open as a new untitled image (recoveries) instead of keeping the file association.
+    /// Open as a new untitled image that counts as unsaved (recoveries) instead of keeping the file association. The
+    /// answer then comes once it is loaded.
     #[serde(default)]
     pub as_new: bool,
 }

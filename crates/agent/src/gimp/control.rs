@@ -3,11 +3,13 @@
 //! Answers only say that GIMP took the order; what it did has to be seen from its effects.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::preset::quoted;
+use super::version::Version;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use uuid::Uuid;
 use zbus::connection::Builder;
 
 /// Covers a GIMP that is busy: it answers from its main loop.
@@ -18,6 +20,8 @@ const RETRY: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_millis(15);
 /// What the answer of a script that came to its end ends with.
 const END_LINE: &str = "done\n";
+/// How long an image may take to load.
+const OPEN_LIMIT: Duration = Duration::from_secs(60);
 const NAME: &str = "org.gimp.GIMP.UI";
 const PATH: &str = "/org/gimp/GIMP/UI";
 /// The Scheme interpreter's name, the same in both.
@@ -42,46 +46,42 @@ pub enum ControlError {
 #[derive(Debug, Clone)]
 pub struct Control {
     address: String,
+    /// Where scripts leave their answers.
+    answers: PathBuf,
 }
 
 impl Control {
-    pub fn new(bus_address: String) -> Self {
-        Self { address: bus_address }
+    pub fn new(bus_address: String, answers: PathBuf) -> Self {
+        Self { address: bus_address, answers }
     }
 
     /// Returns once GIMP has nothing better to do: it runs scripts when it has started up and drawn its windows.
-    /// `result` is a file for its answer.
-    pub async fn settled(&self, result: &Path) -> Result<(), ControlError> {
-        match tokio::time::timeout(CALL_LIMIT, self.evaluate("", result)).await {
-            Ok(answer) => answer.map(|_| ()),
+    pub async fn settled(&self) -> Result<(), ControlError> {
+        self.evaluate("", CALL_LIMIT).await.map(|_| ())
+    }
+
+    /// Runs a script, whose `port` is open for lines of text, and returns those lines.
+    pub async fn evaluate(&self, script: &str, limit: Duration) -> Result<Vec<String>, ControlError> {
+        let answer = Answer::new(&self.answers);
+        match tokio::time::timeout(limit, self.run_for_answer(script, &answer)).await {
+            Ok(lines) => lines,
             Err(_) => Err(ControlError::TimedOut),
         }
     }
 
-    /// Runs a script, whose `port` is open for lines of text, and returns those lines. The caller limits the time.
-    pub async fn evaluate(&self, script: &str, result: &Path) -> Result<Vec<String>, ControlError> {
-        let over = result.with_extension("over");
-        for file in [result, &over] {
-            match std::fs::remove_file(file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
-        }
-        let answer = quoted(&result.to_string_lossy());
+    async fn run_for_answer(&self, script: &str, answer: &Answer) -> Result<Vec<String>, ControlError> {
+        let (lines, over) = (quoted(&answer.lines.to_string_lossy()), quoted(&answer.over.to_string_lossy()));
         self.run_script(&format!(
-            "(let ((port (open-output-file {answer}))) {script}
+            "(let ((port (open-output-file {lines}))) {script}
                (display \"done\" port) (newline port) (close-output-port port))"
         ))
         .await?;
         // A script that fails does not come to its end. GIMP runs one after the other, so the next tells.
-        let over_quoted = quoted(&over.to_string_lossy());
-        self.run_script(&format!("(close-output-port (open-output-file {over_quoted}))")).await?;
-        while !over.exists() {
+        self.run_script(&format!("(close-output-port (open-output-file {over}))")).await?;
+        while !answer.over.exists() {
             tokio::time::sleep(POLL).await;
         }
-        std::fs::remove_file(&over)?;
-        let text = std::fs::read_to_string(result)?;
-        std::fs::remove_file(result)?;
+        let text = std::fs::read_to_string(&answer.lines)?;
         match text.strip_suffix(END_LINE) {
             Some(lines) => Ok(lines.lines().map(str::to_owned).collect()),
             None => Err(ControlError::ScriptFailed),
@@ -93,9 +93,13 @@ impl Control {
         self.call("Open", &(file_uri(file),)).await
     }
 
-    /// Opens a copy of a file as a new, untitled image.
-    pub async fn open_as_new(&self, file: &Path) -> Result<(), ControlError> {
-        self.call("OpenAsNew", &(file_uri(file),)).await
+    /// Opens a copy of a file as a new, untitled image that counts as unsaved, so that it is not lost unasked.
+    pub async fn open_as_new(&self, file: &Path, version: Version) -> Result<(), ControlError> {
+        let before = self.evaluate(&image_ids_script(version), CALL_LIMIT).await?;
+        self.call("OpenAsNew", &(file_uri(file),)).await?;
+        // GIMP opens it as clean; an entry in its undo history makes it unsaved.
+        let mark = mark_new_images_script(version, &before);
+        self.evaluate(&mark, OPEN_LIMIT).await.map(|_| ())
     }
 
     /// Queues a Script-Fu program. Success says that it was queued.
@@ -124,6 +128,55 @@ impl Control {
             Err(_) => Err(ControlError::TimedOut),
         }
     }
+}
+
+/// Files through which one script answers; removed when nobody waits for them any more.
+struct Answer {
+    lines: PathBuf,
+    /// There when the script is over, however it went.
+    over: PathBuf,
+}
+
+impl Answer {
+    fn new(folder: &Path) -> Self {
+        let name = Uuid::now_v7().simple().to_string();
+        Self { lines: folder.join(format!("{name}.answer")), over: folder.join(format!("{name}.over")) }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        for file in [&self.lines, &self.over] {
+            match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::debug!(%error, "an answer of GIMP stays in the run folder");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Scheme for the list of open images.
+pub fn images(version: Version) -> &'static str {
+    if version.is_3() { "(vector->list (car (gimp-get-images)))" } else { "(vector->list (cadr (gimp-image-list)))" }
+}
+
+fn image_ids_script(version: Version) -> String {
+    format!("(for-each (lambda (image) (write image port) (newline port)) {})", images(version))
+}
+
+/// Gives every image that is not in `before` an undoable change that nobody sees.
+fn mark_new_images_script(version: Version, before: &[String]) -> String {
+    format!(
+        "(for-each
+           (lambda (image)
+             (if (not (memv image '({})))
+               (gimp-image-attach-parasite image (list \"gimp-session-recovered\" 3 \"1\"))))
+           {})",
+        before.join(" "),
+        images(version)
+    )
 }
 
 fn is_not_there_yet(error: &zbus::Error) -> bool {

@@ -4,11 +4,12 @@
 //! GIMP is asked by Script-Fu, one script an image, so that one that cannot be copied does not keep back the others.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use agent_core::lifecycle::SaveOutcome;
 use percent_encoding::percent_decode_str;
 
-use super::control::Control;
+use super::control::{Control, images};
 use super::preset::quoted;
 use super::recovery::RecoveryStore;
 use super::version::Version;
@@ -19,9 +20,9 @@ pub struct Saver {
     pub control: Control,
     pub version: Version,
     pub store: RecoveryStore,
-    /// Where result files go.
-    pub run: PathBuf,
     pub home: PathBuf,
+    /// For the whole stage.
+    pub limit: Duration,
 }
 
 /// An image that GIMP has open.
@@ -67,16 +68,14 @@ impl Saver {
     }
 
     async fn list(&self) -> anyhow::Result<Vec<OpenImage>> {
-        let result = self.run.join("images.result");
-        let lines = self.control.evaluate(&list_script(self.version), &result).await?;
+        let lines = self.control.evaluate(&list_script(self.version), self.limit).await?;
         parse_images(&lines).ok_or_else(|| anyhow::anyhow!("GIMP's list of images is garbled"))
     }
 
     async fn save(&self, image: &OpenImage) -> anyhow::Result<()> {
         let partial = self.store.partial()?;
-        let result = self.run.join("copy.result");
         let script = save_script(self.version, image.id, &partial.path);
-        self.control.evaluate(&script, &result).await?;
+        self.control.evaluate(&script, self.limit).await?;
         let original = image.files.iter().find_map(|file| inside(&self.home, file));
         self.store.keep(&partial, &display_name(&image.name), original)?;
         Ok(())
@@ -85,10 +84,11 @@ impl Saver {
 
 /// Per image five lines: id, dirty (1 or 0), then name, own file and imported file as Scheme strings.
 fn list_script(version: Version) -> String {
-    let (images, own_file, imported_file) = if version.is_3() {
-        ("(car (gimp-get-images))", "gimp-image-get-xcf-file", "gimp-image-get-imported-file")
+    let images = images(version);
+    let (own_file, imported_file) = if version.is_3() {
+        ("gimp-image-get-xcf-file", "gimp-image-get-imported-file")
     } else {
-        ("(cadr (gimp-image-list))", "gimp-image-get-xcf-uri", "gimp-image-get-imported-uri")
+        ("gimp-image-get-xcf-uri", "gimp-image-get-imported-uri")
     };
     format!(
         "(let ((line (lambda (value) (write value port) (newline port))))
@@ -99,7 +99,7 @@ fn list_script(version: Version) -> String {
                (line (car (gimp-image-get-name image)))
                (line (car ({own_file} image)))
                (line (car ({imported_file} image))))
-             (vector->list {images})))"
+             {images}))"
     )
 }
 

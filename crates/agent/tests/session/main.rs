@@ -177,13 +177,20 @@ async fn unsaved_work_is_copied_at_the_end_and_offered_without_a_dialog() {
     assert!(copy.starts_with(b"gimp xcf "));
     assert_eq!(recoveries[0].size, copy.len() as u64);
 
-    let session = TestSession::start(folder.path(), Options::default());
+    let mut session = TestSession::start(folder.path(), Options::default());
     session.wait_for(|status| status.phase == AgentPhase::Running).await;
     assert_only_gimp_on_screen(&session, (1280, 800));
     let path = format!("{}/{}.xcf", protocol::session::RECOVERY_DIR, recoveries[0].id);
     let (code, _) = session.call(Method::POST, OPEN_PATH, Some(json!({"path": path, "asNew": true}))).await;
     assert_eq!(code, StatusCode::NO_CONTENT);
     session.display().wait_for_picture("the recovered picture", mostly_red).await;
+
+    let copy = session.recovery_file(&recoveries[0]);
+    fs::remove_file(copy.with_extension("json")).and_then(|()| fs::remove_file(copy)).expect("the server forgets it");
+    session.end(EndReason::User).await;
+    let again = session.recoveries();
+    assert_eq!(again.len(), 1, "what was recovered and not saved is not lost: {again:?}");
+    assert_ne!(again[0].id, recoveries[0].id);
 }
 
 #[tokio::test]
