@@ -193,8 +193,7 @@ pub struct Capabilities {
 pub struct OpenRequest {
     /// Relative to the workspace, `/`-separated, no `..`.
     pub path: String,
-    /// Open as a new untitled image that counts as unsaved (recoveries) instead of keeping the file association. The
-    /// answer then comes once it is loaded.
+    /// Open as a new untitled image that counts as unsaved (recoveries) instead of keeping the file association.
     #[serde(default)]
     pub as_new: bool,
 }

@@ -93,13 +93,19 @@ impl Control {
         self.call("Open", &(file_uri(file),)).await
     }
 
-    /// Opens a copy of a file as a new, untitled image that counts as unsaved, so that it is not lost unasked.
+    /// Opens a copy of a file as a new, untitled image that counts as unsaved, so that it is not lost unasked. Returns
+    /// when GIMP has taken the order, like `open`.
     pub async fn open_as_new(&self, file: &Path, version: Version) -> Result<(), ControlError> {
         let before = self.evaluate(&image_ids_script(version), CALL_LIMIT).await?;
         self.call("OpenAsNew", &(file_uri(file),)).await?;
         // GIMP opens it as clean; an entry in its undo history makes it unsaved.
-        let mark = mark_new_images_script(version, &before);
-        self.evaluate(&mark, OPEN_LIMIT).await.map(|_| ())
+        let (control, mark) = (self.clone(), mark_new_images_script(version, &before));
+        tokio::spawn(async move {
+            if let Err(error) = control.evaluate(&mark, OPEN_LIMIT).await {
+                tracing::warn!(%error, "a recovered image does not count as unsaved");
+            }
+        });
+        Ok(())
     }
 
     /// Queues a Script-Fu program. Success says that it was queued.

@@ -183,7 +183,11 @@ async fn unsaved_work_is_copied_at_the_end_and_offered_without_a_dialog() {
     let path = format!("{}/{}.xcf", protocol::session::RECOVERY_DIR, recoveries[0].id);
     let (code, _) = session.call(Method::POST, OPEN_PATH, Some(json!({"path": path, "asNew": true}))).await;
     assert_eq!(code, StatusCode::NO_CONTENT);
-    session.display().wait_for_picture("the recovered picture", mostly_red).await;
+    let display = session.display();
+    display.wait_for_picture("the recovered picture", mostly_red).await;
+    // GIMP's title begins with a star when there is something to save.
+    let unsaved = |_: &[u32]| display.windows().iter().any(|window| window.title.starts_with('*'));
+    display.wait_for_picture("that it is not saved", unsaved).await;
 
     let copy = session.recovery_file(&recoveries[0]);
     fs::remove_file(copy.with_extension("json")).and_then(|()| fs::remove_file(copy)).expect("the server forgets it");
