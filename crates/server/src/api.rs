@@ -15,7 +15,7 @@ pub mod users;
 pub mod workspace;
 
 mod headers;
-mod origin;
+pub(crate) mod origin;
 mod pages;
 mod rate_limit;
 #[cfg(test)]

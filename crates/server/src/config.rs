@@ -3,7 +3,7 @@
 //! `KEYS` is the one list of what can be set; flags, environment variables and error messages come from it. Names are
 //! the same everywhere: `session_minutes` in the file, `GIMP_PLATFORM_SESSION_MINUTES`, `--session-minutes`.
 
-mod load;
+pub(crate) mod load;
 mod secret;
 #[cfg(test)]
 mod tests;

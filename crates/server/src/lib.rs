@@ -10,6 +10,8 @@ pub mod data_dir;
 pub mod db;
 pub mod driver;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod ids;
 pub mod mail;

@@ -20,6 +20,7 @@ pub mod upload;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::session::{RECOVERY_DIR, TRASH_DIR, UPLOAD_DIR};
 use sea_orm::sea_query::{Expr, OnConflict};
@@ -58,6 +59,8 @@ struct Inner {
     db: DatabaseConnection,
     clock: Clock,
     driver: Arc<Driver>,
+    /// See `upload::STALL`.
+    stall: Duration,
     blocking: Semaphore,
     decoding: Arc<Semaphore>,
     receiving: Semaphore,
@@ -124,7 +127,18 @@ pub struct Workspace {
 impl Workspaces {
     #[must_use]
     pub fn new(settings: Arc<Settings>, db: DatabaseConnection, clock: Clock, driver: Arc<Driver>) -> Self {
+        Self::with_stall(settings, db, clock, driver, upload::STALL)
+    }
+
+    fn with_stall(
+        settings: Arc<Settings>,
+        db: DatabaseConnection,
+        clock: Clock,
+        driver: Arc<Driver>,
+        stall: Duration,
+    ) -> Self {
         Self(Arc::new(Inner {
+            stall,
             settings,
             db,
             clock,
@@ -313,6 +327,15 @@ fn trash_folder(root: &Folder) -> Result<Folder, FileError> {
 
 fn upload_folder(root: &Folder) -> Result<Folder, FileError> {
     platform_folder(root, UPLOAD_DIR)
+}
+
+#[cfg(test)]
+impl Workspaces {
+    /// Senders must be quick.
+    pub(crate) fn with_short_stall(app: &crate::state::App) -> Self {
+        let (settings, db) = (app.settings.clone(), app.db.clone());
+        Self::with_stall(settings, db, app.clock.clone(), app.driver.clone(), Duration::from_millis(300))
+    }
 }
 
 #[cfg(test)]

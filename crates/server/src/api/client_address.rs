@@ -26,7 +26,7 @@ impl ClientAddress {
     }
 
     /// Reads `X-Forwarded-For` from the right: each trusted proxy vouches for the address before it.
-    pub(super) fn determine(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+    pub(crate) fn determine(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(&ip));
         let mut client = peer.to_canonical();
         let forwarded = headers

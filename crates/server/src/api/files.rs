@@ -9,7 +9,7 @@ pub mod range;
 mod rename;
 mod thumbnail;
 mod trash;
-mod uploads;
+pub mod uploads;
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -52,4 +52,4 @@ fn parse_path(field: &str, text: &str) -> Result<WorkspacePath, Problem> {
 }
 
 #[cfg(test)]
-pub(in crate::api) mod tests;
+pub(crate) mod tests;

@@ -53,7 +53,7 @@ pub(super) fn host(request: &Request) -> Option<String> {
 
 /// Ours is the configured public URL, and whatever host the client asked for: behind a proxy that ends TLS the scheme
 /// may be either, with TLS of our own only https.
-fn is_own(origin: &str, host: Option<&str>, public_url: &str, own_tls: bool) -> bool {
+pub(crate) fn is_own(origin: &str, host: Option<&str>, public_url: &str, own_tls: bool) -> bool {
     let Some((secure, authority)) = split(origin) else { return false };
     if split(public_url) == Some((secure, authority.clone())) {
         return true;

@@ -85,7 +85,7 @@ impl FromRequestParts<App> for CurrentAdmin {
     }
 }
 
-fn access_token(parts: &Parts) -> Option<String> {
+pub(crate) fn access_token(parts: &Parts) -> Option<String> {
     let bearer = parts
         .headers
         .get(header::AUTHORIZATION)

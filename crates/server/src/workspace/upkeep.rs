@@ -102,3 +102,102 @@ impl Workspace {
         *self.shared.tidied.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::sea_query::Expr;
+    use serde_json::json;
+    use time::Duration;
+
+    use super::*;
+    use crate::api::files::tests::Fixture;
+    use crate::db::entity::storage_quota;
+    use crate::session::testing::{end_of, fake, started};
+
+    async fn set_quota(fixture: &Fixture, gib: i32) {
+        storage_quota::Entity::update_many()
+            .col_expr(storage_quota::Column::StorageGb, Expr::value(gib))
+            .filter(storage_quota::Column::UserId.eq(fixture.user.user.unwrap().0))
+            .exec(&fixture.app.app.db)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_running_session_hears_when_its_quota_is_exceeded_and_when_no_more() {
+        let mut fixture = Fixture::new().await;
+        let workspaces = fixture.app.app.workspaces.clone();
+        let mut told = Told::default();
+        let (id, session) = started(&fixture.app, &mut fixture.user).await;
+        let agent = fake(&fixture.app).session(session).unwrap();
+        workspaces.upkeep_once(&mut told).await;
+        assert!(agent.writes_allowed());
+        set_quota(&fixture, 0).await;
+        for _ in 0..2 {
+            workspaces.upkeep_once(&mut told).await;
+            assert!(!agent.writes_allowed());
+        }
+        set_quota(&fixture, 1).await;
+        workspaces.upkeep_once(&mut told).await;
+        assert!(agent.writes_allowed());
+        assert_eq!(told.0.len(), 1);
+        fixture.user.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+        end_of(&fixture.app, &mut fixture.user, &id).await;
+        workspaces.upkeep_once(&mut told).await;
+        assert!(told.0.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_can_not_be_told_is_told_later() {
+        let mut fixture = Fixture::new().await;
+        let (_, session) = started(&fixture.app, &mut fixture.user).await;
+        set_quota(&fixture, 0).await;
+        fake(&fixture.app).session(session).unwrap().kill_agent();
+        let mut told = Told::default();
+        fixture.app.app.workspaces.upkeep_once(&mut told).await;
+        assert!(told.0.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_session_writes_is_measured_while_it_runs() {
+        let mut fixture = Fixture::new().await;
+        started(&fixture.app, &mut fixture.user).await;
+        let workspaces = fixture.app.app.workspaces.clone();
+        let mut told = Told::default();
+        workspaces.upkeep_once(&mut told).await;
+        let mut changes = workspaces.quota_changes();
+        std::fs::write(fixture.home.join("painted.xcf"), vec![1; 1 << 20]).unwrap();
+        workspaces.upkeep_once(&mut told).await;
+        let (user, quota) = changes.recv().await.unwrap();
+        assert_eq!(Some(user), fixture.user.user);
+        assert!(quota.used_bytes >= 1 << 20, "{quota:?}");
+    }
+
+    #[tokio::test]
+    async fn the_trash_is_kept_for_thirty_days_and_uploads_for_seven() {
+        let mut fixture = Fixture::new().await;
+        let workspaces = fixture.app.app.workspaces.clone();
+        fixture.upload("a", b"a").await;
+        fixture.trash("a").await.expect(204);
+        let id = fixture.begun("b", 2).await;
+        fixture.part(&id, 0, "b").await.expect(204);
+        let uploads = fixture.home.join(".gimp-platform/uploads");
+        // Not one of ours: left alone.
+        std::fs::write(uploads.join("foreign"), b"").unwrap();
+        let mut after = async |days: i64, trashed: usize, uploading: usize| {
+            fixture.app.clock.advance(Duration::days(days));
+            workspaces.upkeep_once(&mut Told::default()).await;
+            let trash = fixture.user.get("/api/v1/files/trash").await.expect(200);
+            assert_eq!(trash["entries"].as_array().unwrap().len(), trashed);
+            assert_eq!(std::fs::read_dir(&uploads).unwrap().count(), uploading + 1);
+        };
+        after(0, 1, 2).await;
+        after(6, 1, 2).await;
+        after(2, 1, 0).await;
+        after(21, 1, 0).await;
+        after(2, 0, 0).await;
+        let row = storage_quota::Entity::find().one(&fixture.app.app.db).await.unwrap().unwrap();
+        assert!(row.used_bytes < 1 << 20);
+        assert_eq!(fixture.user.get("/api/v1/files").await.expect(200)["entries"], json!([]));
+    }
+}

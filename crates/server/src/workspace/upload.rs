@@ -34,7 +34,7 @@ pub const CHUNK_SIZE: u64 = 8 * 1024 * 1024;
 /// Bytes gathered before they are written: what a receiving request holds in memory.
 const BUFFER: usize = 1024 * 1024;
 /// A sender must bring `MIN_PER_STALL` bytes, or the end, within this time.
-const STALL: Duration = Duration::from_secs(60);
+pub(super) const STALL: Duration = Duration::from_secs(60);
 const MIN_PER_STALL: usize = 64 * 1024;
 /// How long a new request waits for the one it replaces.
 const TAKE_OVER: Duration = Duration::from_secs(10);
@@ -265,7 +265,7 @@ impl Incoming<'_> {
     ) -> Result<(), Option<FileError>> {
         loop {
             let mut buffer = BytesMut::new();
-            let until = Instant::now() + STALL;
+            let until = Instant::now() + self.workspace.all.0.stall;
             let mut end = None;
             while buffer.len() < BUFFER && end.is_none() {
                 match tokio::time::timeout_at(until, body.next()).await {

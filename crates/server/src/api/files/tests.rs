@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::test_app::{Answer, Client, TestApp};
 
 /// A user, and the folder as a session sees it.
-pub(in crate::api) struct Fixture {
+pub(crate) struct Fixture {
     pub app: TestApp,
     pub user: Client,
     pub home: PathBuf,

@@ -208,6 +208,18 @@ async fn moving_never_replaces_and_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn of_many_that_make_one_folder_one_succeeds() {
+    let fixture = Fixture::new().await;
+    let made = futures::future::join_all((0..16).map(|_| {
+        let mut user = fixture.user.clone();
+        async move { user.post("/api/v1/files/folder", json!({"path": "same"})).await.status() }
+    }))
+    .await;
+    assert_eq!(made.iter().filter(|status| **status == 201).count(), 1);
+    assert_eq!(made.iter().filter(|status| **status == 409).count(), 15);
+}
+
+#[tokio::test]
 async fn a_listing_is_bounded() {
     let mut fixture = Fixture::new().await;
     for number in 0..10_050 {

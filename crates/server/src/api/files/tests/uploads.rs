@@ -118,19 +118,10 @@ async fn what_arrived_before_a_cut_is_kept() {
 async fn a_new_connection_replaces_one_that_hangs() {
     let mut fixture = Fixture::new().await;
     let id = fixture.begun("a", 4).await;
-    let (waits, waiting) = tokio::sync::oneshot::channel();
-    let stream = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from("01")) }).chain(
-        futures::stream::once(async move {
-            waits.send(()).unwrap();
-            std::future::pending().await
-        }),
-    );
+    let (body, waiting) = hanging_body("01");
     let mut hanging = fixture.user.clone();
-    let request = hanging
-        .request("PATCH", &format!("/api/v1/files/uploads/{id}"))
-        .header("upload-offset", 0)
-        .body(Body::from_stream(stream))
-        .unwrap();
+    let request =
+        hanging.request("PATCH", &format!("/api/v1/files/uploads/{id}")).header("upload-offset", 0).body(body).unwrap();
     let hanging = tokio::spawn(async move { hanging.send(request).await });
     waiting.await.unwrap();
     fixture.part(&id, 0, "0123").await.expect(201);
@@ -170,4 +161,156 @@ async fn unfinished_uploads_are_limited() {
         fixture.begun(&number.to_string(), 1).await;
     }
     fixture.begin("more", 1, false).await.expect_problem(409, "uploads.tooMany");
+}
+
+/// A body that has more to come, and says when it is waited for.
+fn hanging_body(first: &'static str) -> (Body, tokio::sync::oneshot::Receiver<()>) {
+    let (waits, waiting) = tokio::sync::oneshot::channel();
+    let rest = futures::stream::once(async move {
+        waits.send(()).unwrap();
+        std::future::pending().await
+    });
+    let first = futures::stream::once(async move { Ok::<_, std::io::Error>(Bytes::from(first)) });
+    (Body::from_stream(first.chain(rest)), waiting)
+}
+
+#[tokio::test]
+async fn one_user_receives_a_bounded_number_at_once() {
+    let mut fixture = Fixture::new().await;
+    let mut hanging = vec![];
+    for number in 0..8 {
+        let id = fixture.begun(&number.to_string(), 4).await;
+        let (body, waiting) = hanging_body("01");
+        let mut user = fixture.user.clone();
+        let request = user
+            .request("PATCH", &format!("/api/v1/files/uploads/{id}"))
+            .header("upload-offset", 0)
+            .body(body)
+            .unwrap();
+        hanging.push(tokio::spawn(async move { user.send(request).await }));
+        waiting.await.unwrap();
+    }
+    let id = fixture.begun("one more", 4).await;
+    let busy = fixture.part(&id, 0, "0123").await;
+    busy.expect_problem(503, "files.busy");
+    assert_eq!(busy.header("retry-after"), Some("2"));
+    // Their connections break: what is dropped makes room.
+    for task in hanging {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    fixture.part(&id, 0, "0123").await.expect(201);
+}
+
+#[tokio::test]
+async fn of_many_uploads_to_one_name_one_wins_and_none_is_mixed() {
+    let mut fixture = Fixture::new().await;
+    let mut tasks = vec![];
+    for number in 0..8_u8 {
+        let id = fixture.begun("same", 3 << 20).await;
+        let mut user = fixture.user.clone();
+        tasks.push(async move {
+            let request = user
+                .request("PATCH", &format!("/api/v1/files/uploads/{id}"))
+                .header("upload-offset", 0)
+                .body(Body::from(vec![number; 3 << 20]))
+                .unwrap();
+            user.send(request).await.status()
+        });
+    }
+    let mut statuses = futures::future::join_all(tasks).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
+    let content = fixture.get("same").await.body;
+    assert_eq!(content.len(), 3 << 20);
+    assert!(content.iter().all(|byte| *byte == content[0]));
+}
+
+#[tokio::test]
+async fn an_upload_survives_a_restart_of_the_server() {
+    use crate::workspace::Workspaces;
+    use crate::workspace::upload::Received;
+
+    let mut fixture = Fixture::new().await;
+    let id = fixture.begun("a", 8).await;
+    fixture.part(&id, 0, "0123").await.expect(204);
+    let app = &fixture.app.app;
+    let after = Workspaces::new(app.settings.clone(), app.db.clone(), app.clock.clone(), app.driver.clone());
+    let workspace = after.open(fixture.user.user.unwrap()).await.unwrap();
+    let id = id.parse().unwrap();
+    assert_eq!(workspace.upload_progress(id).await.unwrap().offset, 4);
+    let rest = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from("4567"))]);
+    let received = workspace.upload_receive(id, 4, None, rest).await.unwrap();
+    assert!(matches!(received, Received::Finished(_)), "{received:?}");
+    assert_eq!(fixture.get("a").await.text(), "01234567");
+}
+
+/// Everything in the upload folder is in the session's hands.
+#[tokio::test]
+async fn a_session_that_tampers_with_uploads_harms_only_itself() {
+    let mut fixture = Fixture::new().await;
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(outside.path(), b"untouched").unwrap();
+    let folder = fixture.home.join(".gimp-platform/uploads");
+    // The part is a link out, a pipe, gone, too long; the note is nonsense or leads away.
+    let id = fixture.begun("a", 4).await;
+    let part = folder.join(format!("{id}.part"));
+    let note = folder.join(format!("{id}.json"));
+    std::fs::remove_file(&part).unwrap();
+    std::os::unix::fs::symlink(outside.path(), &part).unwrap();
+    let link_length = std::fs::symlink_metadata(&part).unwrap().len().min(4);
+    fixture.part(&id, link_length, "").await.expect_problem(422, "files.special");
+    std::fs::remove_file(&part).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &part, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    fixture.part(&id, 0, "0123").await.expect_problem(422, "files.special");
+    std::fs::remove_file(&part).unwrap();
+    fixture.part(&id, 0, "0123").await.expect_problem(404, "uploads.notFound");
+    std::fs::write(&part, "0123456789").unwrap();
+    assert_eq!(fixture.progress(&id).await.header("upload-offset"), Some("4"));
+    let original = std::fs::read(&note).unwrap();
+    std::fs::write(&note, "{").unwrap();
+    fixture.part(&id, 4, "").await.expect_problem(404, "uploads.notFound");
+    let away = String::from_utf8(original.clone()).unwrap().replace("\"a\"", "\"../../a\"");
+    std::fs::write(&note, away).unwrap();
+    fixture.part(&id, 4, "").await.expect_problem(422, "invalid");
+    std::fs::write(&note, original).unwrap();
+    // Back in order: what is too long is cut off.
+    fixture.part(&id, 4, "").await.expect(201);
+    assert_eq!(fixture.get("a").await.text(), "0123");
+    assert_eq!(std::fs::read(outside.path()).unwrap(), b"untouched");
+}
+
+#[tokio::test]
+async fn a_sender_slower_than_the_limit_is_cut_and_loses_nothing() {
+    use crate::workspace::Workspaces;
+    use crate::workspace::error::FileError;
+    use crate::workspace::upload::Received;
+
+    let mut fixture = Fixture::new().await;
+    let app = &fixture.app.app;
+    let hasty = Workspaces::with_short_stall(app);
+    let id = fixture.begun("a", 256 << 10).await.parse().unwrap();
+    let workspace = hasty.open(fixture.user.user.unwrap()).await.unwrap();
+    let chunk = |size: usize| Ok::<_, std::io::Error>(Bytes::from(vec![7; size]));
+    // Enough within the time, then too little.
+    let (send, receive) = tokio::sync::mpsc::unbounded_channel();
+    send.send(chunk(64 << 10)).unwrap();
+    let progress = tokio::spawn({
+        let workspace = workspace.clone();
+        async move {
+            // The first part is on the disk once its time is over; then comes too little.
+            while workspace.upload_progress(id).await.unwrap().offset == 0 {
+                tokio::task::yield_now().await;
+            }
+            send.send(chunk(10)).unwrap();
+            send
+        }
+    });
+    let body = tokio_stream::wrappers::UnboundedReceiverStream::new(receive);
+    let error = workspace.upload_receive(id, 0, None, body).await.unwrap_err();
+    assert!(matches!(error, FileError::Cut { offset: 65_546 }), "{error:?}");
+    drop(progress.await.unwrap());
+    let rest = futures::stream::iter([chunk((256 << 10) - 65_546)]);
+    let received = workspace.upload_receive(id, 65_546, None, rest).await.unwrap();
+    assert!(matches!(received, Received::Finished(_)), "{received:?}");
 }
