@@ -129,6 +129,9 @@ impl Running {
         self.handle.graceful_shutdown(Some(GRACE));
         self.serving.await.context("the server panicked")??;
         self.app.background.end().await;
+        if let Err(error) = self.app.driver.release().await {
+            tracing::warn!("workspaces stay mounted: {error:#}");
+        }
         self.app.db.close().await.context("the database could not be closed")
     }
 }

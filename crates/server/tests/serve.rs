@@ -217,6 +217,21 @@ fn migrates_and_leaves() {
 }
 
 #[test]
+fn doctor_looks_at_the_machine() {
+    let data = tempfile::tempdir().unwrap();
+    let base =
+        ["doctor", "--data-dir", data.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
+    let with = |more: &[&str]| run(&[&base[..], more].concat());
+    let result = with(&["--driver", "fake"]);
+    assert!(result.success, "{}", result.err);
+    assert!(result.out.contains("data directory") && result.out.contains("The platform works here"), "{}", result.out);
+    let result = with(&["--json", "--agent-path", "/nonexistent"]);
+    assert!(!result.success);
+    let report: serde_json::Value = serde_json::from_str(&result.out).unwrap();
+    assert_eq!(report["usable"], false);
+}
+
+#[test]
 fn prints_the_description_of_the_api_and_its_version() {
     let result = run(&["openapi"]);
     let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi.json");
