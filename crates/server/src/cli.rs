@@ -1,6 +1,7 @@
 //! The command line of `gimp-platform`.
 
 mod settings;
+mod users;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn command() -> Command {
         .subcommand(settings::flags(
             Command::new("migrate").about("Make the database, or bring its schema up to date, and leave"),
         ))
+        .subcommand(users::command())
         .subcommand(settings::flags(
             Command::new("doctor")
                 .about(
@@ -74,6 +76,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             })?;
             println!("The database is up to date.");
         }
+        Some(("users", matches)) => print!("{}", runtime()?.block_on(users::run(matches))?),
         Some(("doctor", matches)) => {
             let settings = settings::read(matches)?;
             let report = runtime()?.block_on(crate::doctor::examine(&settings));
