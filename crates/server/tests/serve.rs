@@ -1,5 +1,7 @@
 //! The real program: starts, answers over TCP and TLS, ends by signals, refuses what makes no sense.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 #[path = "serve/program.rs"]
 mod program;
 
