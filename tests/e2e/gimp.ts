@@ -138,21 +138,32 @@ export class Gimp {
     await until('the stroke shows', async () => isColour(await this.pixel({ x, y }), black));
   }
 
-  /** Exports the image under a name, by keyboard. */
-  async exportAs(name: string): Promise<void> {
-    await this.showing('the export dialog', () => this.press('Control+Shift+e'));
-    await this.press('Control+a');
-    await this.type(name);
-    await this.showing('the options of the format', () => this.press('Enter'));
-    await this.showing('the image again', () => this.press('Enter'));
+  /** Exports the image under a name, by keyboard; done when `exists`. */
+  async exportAs(name: string, exists: () => boolean): Promise<void> {
+    await this.#nameIn('Control+Shift+e', () => this.type(name), exists);
   }
 
-  /** Saves the image as XCF under a name, by keyboard. */
-  async saveAs(name: string): Promise<void> {
-    await this.showing('the save dialog', () => this.press('Control+Shift+s'));
+  /** Saves the image as XCF under a name, by keyboard; done when `exists`. */
+  async saveAs(name: string, exists: () => boolean): Promise<void> {
+    await this.#nameIn('Control+Shift+s', () => this.type(name), exists);
+  }
+
+  /** Exports under the name in the clipboard. */
+  async exportAsPasted(exists: () => boolean): Promise<void> {
+    await this.#nameIn('Control+Shift+e', () => this.press('Control+v'), exists);
+  }
+
+  async #nameIn(shortcut: string, enterName: () => Promise<void>, exists: () => boolean): Promise<void> {
+    await this.showing('the file dialog', () => this.press(shortcut));
     await this.press('Control+a');
-    await this.type(name);
-    await this.showing('the image again', () => this.press('Enter'));
+    await enterName();
+    // The options of the format come in a window of their own, when their plug-in is ready: Enter until the file is there.
+    await until('the file is on disk', async () => {
+      await this.press('Enter');
+      await this.atRest();
+      return exists();
+    });
+    await this.atRest();
   }
 }
 

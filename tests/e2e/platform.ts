@@ -11,7 +11,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 export const password = 'correct horse battery staple';
 
-const program = process.env['GIMP_PLATFORM_PROGRAM'] ?? join(import.meta.dirname, '../../target/debug/gimp-platform');
+const program = process.env['PLATFORM_PROGRAM'] ?? join(import.meta.dirname, '../../target/debug/gimp-platform');
+// No setting of the caller's.
+const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIMP_PLATFORM_')));
 const root = process.getuid?.() === 0;
 
 /** Settings of `gimp-platform serve`, by their names in the settings file. */
@@ -99,7 +101,7 @@ export class Platform {
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name.replaceAll('_', '-')}`, `${value}`]);
     const server = spawn(program, ['serve', ...flags], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NO_COLOR: '1' },
+      env: { ...environment, NO_COLOR: '1' },
     });
     this.#server = server;
     for (const stream of [server.stdout, server.stderr]) {
@@ -139,7 +141,7 @@ export class Platform {
     const problems = this.#log.split('\n').filter((line) => /\bERROR\b|panicked at/.test(line));
     const left = processes().filter(({ cmdline, environ }) => `${cmdline} ${environ}`.includes(this.folder));
     for (const { pid, cmdline } of left) {
-      problems.push(`left running: ${cmdline}`);
+      problems.push(`left running: ${cmdline.slice(0, 100)}`);
       process.kill(pid, 'SIGKILL');
     }
     const mounts = readFileSync('/proc/self/mounts', 'utf8')

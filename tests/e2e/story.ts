@@ -103,3 +103,16 @@ export function pixelOf(image: PNG, { x, y }: Point): number[] {
   const at = (y * image.width + x) * 4;
   return [...image.data.subarray(at, at + 3)];
 }
+
+/** Size of the smallest rectangle that holds every pixel of a colour. */
+export function extentOf(image: PNG, colour: number[]): { width: number; height: number } {
+  const found: Point[] = [];
+  for (let y = 0; y < image.height; y++) {
+    for (let x = 0; x < image.width; x++) {
+      if (pixelOf(image, { x, y }).every((value, index) => value === colour[index])) found.push({ x, y });
+    }
+  }
+  if (found.length === 0) return { width: 0, height: 0 };
+  const span = (values: number[]) => values.reduce((a, b) => Math.max(a, b)) - values.reduce((a, b) => Math.min(a, b)) + 1;
+  return { width: span(found.map(({ x }) => x)), height: span(found.map(({ y }) => y)) };
+}

@@ -36,7 +36,7 @@ pub struct Settings {
     pub tls_certificate: Option<PathBuf>,
     /// PEM private key for `tls = "files"`.
     pub tls_key: Option<PathBuf>,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Open TCP connections, 16..=65535; more wait.
     pub max_connections: u32,
@@ -179,9 +179,6 @@ fn default_data_dir() -> PathBuf {
 }
 
 impl Settings {
-    /// The embedded database in `private_dir`.
-    pub const DATABASE_FILE: &str = "gimp-platform.db";
-
     /// What only the server may read: database, keys, certificate.
     #[must_use]
     pub fn private_dir(&self) -> PathBuf {
@@ -192,7 +189,7 @@ impl Settings {
     #[must_use]
     pub fn database(&self) -> Secret {
         self.database_url.clone().unwrap_or_else(|| {
-            let path = self.private_dir().join(Self::DATABASE_FILE);
+            let path = self.private_dir().join("gimp-platform.db");
             let mut escaped = String::new();
             for character in path.to_string_lossy().chars() {
                 match character {
@@ -291,7 +288,7 @@ pub const KEYS: &[Key] = &[
     key(
         "trusted_proxies",
         "NETWORKS",
-        "Proxies whose X-Forwarded-For is believed",
+        "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed",
         "a list of networks like 10.0.0.0/8 or 192.0.2.7/32 (in a flag or a variable: separated by commas)",
     ),
     key("max_connections", "NUMBER", "Open connections; more wait", "a whole number from 16 to 65535"),

@@ -1,6 +1,6 @@
 // Two users side by side: neither sees, reaches or disturbs the other.
 
-import { symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { password, Refused } from '../platform.ts';
@@ -15,7 +15,7 @@ test('two users paint at once and cannot reach each other', async ({ page, brows
   const his = await startGimp(other);
   await Promise.all([hers.newImage(), his.newImage()]);
   await hers.paint();
-  await hers.exportAs('secret.png');
+  await hers.exportAs('secret.png', () => existsSync(join(platform.workspace(ada), 'secret.png')));
   const session = sessionId(page);
 
   const api = await platform.signIn('bob@example.org');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { Gimp, isColour, white } from '../gimp.ts';
 import { until } from '../platform.ts';
-import { endSession, expect, fileNamed, pixelOf, readPng, register, startGimp, test } from '../story.ts';
+import { endSession, expect, extentOf, fileNamed, pixelOf, readPng, register, startGimp, test } from '../story.ts';
 
 test('sign up, paint, save, end, and find everything again', async ({ page, platform }) => {
   const user = await register(page, 'ada@example.org');
@@ -27,10 +27,8 @@ test('sign up, paint, save, end, and find everything again', async ({ page, plat
   await gimp.painted();
   await gimp.newImage();
   await gimp.paint();
-  await gimp.exportAs('stroke.png');
-
   const file = join(workspace, 'stroke.png');
-  await until('the file is on disk', () => existsSync(file));
+  await gimp.exportAs('stroke.png', () => existsSync(file));
   const image = await until('the file is whole', () => {
     try {
       return readPng(file);
@@ -38,9 +36,12 @@ test('sign up, paint, save, end, and find everything again', async ({ page, plat
       return null;
     }
   });
-  const middle = { x: image.width / 2, y: image.height / 2 };
-  expect(pixelOf(image, middle), 'the stroke in the file').toEqual([0, 0, 0]);
-  expect(pixelOf(image, { x: 5, y: 5 }), 'the paper in the file').toEqual([255, 255, 255]);
+  // One stroke from left to right on white paper, as thick as GIMP's brush.
+  const stroke = extentOf(image, [0, 0, 0]);
+  expect(stroke.width).toBeGreaterThan(240);
+  expect(stroke.height).toBeGreaterThan(40);
+  expect(stroke.height).toBeLessThan(60);
+  expect(pixelOf(image, { x: 5, y: 5 })).toEqual([255, 255, 255]);
 
   // The file panel beside GIMP shows it.
   await page.mouse.move(640, 2);
@@ -51,11 +52,10 @@ test('sign up, paint, save, end, and find everything again', async ({ page, plat
   // A tool option: a brush 60 pixels larger.
   await gimp.canvas.focus();
   await gimp.press('p', ...Array<string>(6).fill('Shift+BracketRight'));
-  await gimp.saveAs('stroke.xcf');
-  await until('the image is on disk', () => existsSync(join(workspace, 'stroke.xcf')));
+  await gimp.saveAs('stroke.xcf', () => existsSync(join(workspace, 'stroke.xcf')));
 
   await endSession(page);
-  await expect(page.getByText('You ended the session')).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'You ended the session' })).toBeVisible();
   await page.getByRole('link', { name: 'To the dashboard' }).click();
   await expect(page.getByTestId('history')).toContainText('You ended the session');
   await expect(fileNamed(page, 'stroke.png')).toBeVisible();

@@ -3,7 +3,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { until } from '../platform.ts';
 import { expect, register, startGimp, test } from '../story.ts';
 
 test('the screen follows the browser window', async ({ page }) => {
@@ -30,11 +29,7 @@ test('text is pasted into GIMP and copied out of it', async ({ page, platform, c
   const gimp = await startGimp(page);
   await gimp.newImage();
 
-  await gimp.showing('the export dialog', () => gimp.press('Control+Shift+e'));
-  await gimp.press('Control+a', 'Control+v');
-  await gimp.showing('the options of the format', () => gimp.press('Enter'));
-  await gimp.showing('the image again', () => gimp.press('Enter'));
-  await until('the pasted name is on disk', () => existsSync(join(platform.workspace(user), 'from-outside.png')));
+  await gimp.exportAsPasted(() => existsSync(join(platform.workspace(user), 'from-outside.png')));
 
   await gimp.showing('the export dialog', () => gimp.press('Control+Shift+e'));
   await gimp.press('Control+a');

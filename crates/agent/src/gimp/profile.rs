@@ -34,6 +34,8 @@ pub struct Profile {
     pub babl_cache: PathBuf,
     /// Where GIMP swaps tiles to.
     pub swap: PathBuf,
+    /// Where GTK keeps how its file dialogs begin.
+    file_dialogs: PathBuf,
 }
 
 impl Profile {
@@ -42,6 +44,11 @@ impl Profile {
             folder: home.join(".config/GIMP").join(version.series()),
             babl_cache: home.join(".cache/babl"),
             swap: home.join(".cache/gimp-session/swap"),
+            file_dialogs: home.join(".config").join(if version.is_3() {
+                "glib-2.0/settings/keyfile"
+            } else {
+                "gtk-2.0/gtkfilechooser.ini"
+            }),
         }
     }
 
@@ -71,6 +78,10 @@ impl Profile {
         if !version.is_3() {
             write_if_absent(&self.folder.join("devicerc"), DEVICE_RC)?;
         }
+        if let Some(folder) = self.file_dialogs.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        write_if_absent(&self.file_dialogs, if version.is_3() { GTK_3_FILE_DIALOGS } else { GTK_2_FILE_DIALOGS })?;
         Ok(cached)
     }
 }
@@ -157,6 +168,10 @@ const CONTEXT_RC: &str = r#"(tool "gimp-paintbrush-tool")
 (dynamics "Pressure Size")
 "#;
 
+/// GTK begins with the recently used files, where there is no folder to save a first file in.
+const GTK_2_FILE_DIALOGS: &str = "[Filechooser Settings]\nStartupMode=cwd\n";
+const GTK_3_FILE_DIALOGS: &str = "[org/gtk/settings/file-chooser]\nstartup-mode='cwd'\n";
+
 /// GIMP 2.10 leaves pens off unless told otherwise. The names are those of the session's pen devices.
 const DEVICE_RC: &str = r#"(GimpDeviceInfo "Browser pen stylus"
     (tool-options "GimpPaintOptions"
@@ -207,6 +222,8 @@ mod tests {
         let read = |name: &str| fs::read_to_string(profile.folder.join(name)).expect("reads");
         assert_eq!(read("contextrc"), "mine (maximized \"no\")");
         assert_eq!(read("sessionrc"), "mine (maximized \"yes\")");
+        let dialogs = home.path().join(".config/gtk-2.0/gtkfilechooser.ini");
+        assert!(fs::read_to_string(dialogs).expect("reads").contains("StartupMode=cwd"));
         assert!(!profile.swap.join("gimpswap.1").exists());
     }
 
