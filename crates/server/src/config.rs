@@ -112,7 +112,7 @@ choice!(
         Open,
         /// Holders of an invite code; the first account needs none.
         Invite,
-        /// Nobody; the first account needs `gimp-platform users add`.
+        /// Nobody; only the first account.
         Closed,
     }
 );

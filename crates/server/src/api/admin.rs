@@ -1,4 +1,4 @@
-//! `/admin`: what only administrators may see and do.
+//! `/admin`: what only administrators may see and do. Handlers that others add here take `CurrentAdmin`.
 
 pub mod audit;
 pub mod invites;

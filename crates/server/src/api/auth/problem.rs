@@ -140,3 +140,56 @@ fn minutes(seconds: u64) -> String {
         _ => format!("{} minutes", seconds.div_ceil(60)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::accounts::AccountError;
+    use crate::auth::lockout::Locked;
+    use crate::auth::password::PasswordRule;
+
+    #[track_caller]
+    fn assert_reads(problem: impl Into<Problem>, status: u16, code: &str, retry_after: Option<u64>, words: &str) {
+        let problem = problem.into();
+        assert_eq!((problem.status.as_u16(), problem.code, problem.retry_after), (status, code, retry_after));
+        assert!(problem.detail.contains(words), "{}", problem.detail);
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        assert_reads(Limited { seconds: 1 }, 429, "rateLimited", Some(1), "Wait 1 second and");
+        assert_reads(Limited { seconds: 90 }, 429, "rateLimited", Some(90), "Wait 90 seconds");
+        assert_reads(Limited { seconds: 121 }, 429, "rateLimited", Some(121), "Wait 3 minutes");
+        assert_reads(LoginError::Locked(Locked { seconds: 3600 }), 429, "auth.locked", Some(3600), "60 minutes");
+        assert_reads(OutboxFull, 503, "auth.busy", Some(60), "in a minute");
+        for busy in [
+            Problem::from(LoginError::Hash(HashError::Busy)),
+            RegisterError::Account(HashError::Busy.into()).into(),
+            ResetError::Account(HashError::Busy.into()).into(),
+            ChangeError::Account(HashError::Busy.into()).into(),
+        ] {
+            assert_reads(busy, 503, "auth.busy", Some(5), "in some seconds");
+        }
+        assert_reads(HashError::Unhashable(PasswordRule::Nul), 422, "invalid", None, "NUL");
+        assert_reads(AccountError::LastAdmin, 409, "users.lastAdmin", None, "Make another one first");
+    }
+
+    #[test]
+    fn our_own_failures_tell_nothing() {
+        let db = || sea_orm::DbErr::Custom("secret cause".to_owned());
+        for problem in [
+            Problem::from(HashError::Thread),
+            HashError::Bcrypt(bcrypt::BcryptError::CostNotAllowed(99)).into(),
+            GrantError::Db(db()).into(),
+            LoginError::from(db()).into(),
+            RegisterError::from(db()).into(),
+            RegisterError::Grant(db().into()).into(),
+            ResetError::from(db()).into(),
+            ResetError::Grant(db().into()).into(),
+            ChangeError::from(db()).into(),
+            ChangeError::Login(db().into()).into(),
+        ] {
+            assert_reads(problem, 500, "internal", None, "request id");
+        }
+    }
+}
