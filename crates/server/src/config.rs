@@ -73,6 +73,7 @@ pub struct Settings {
     pub warn_minutes: u32,
     /// Workspace quota of a new user, GiB, 1..=10000.
     pub quota_gb: u32,
+    pub quota_mechanism: QuotaSetting,
     /// Path of `gimp-session`; none: beside this program, then PATH.
     pub agent_path: Option<PathBuf>,
     /// First uid for sessions when the server runs as root, 1000..=2000000000.
@@ -122,6 +123,16 @@ choice!(SmtpSecurity {
     Starttls,
     Tls,
 });
+choice!(
+    /// What keeps workspaces within their quota.
+    QuotaSetting {
+        /// The best that works on this machine.
+        Auto,
+        ProjectQuota,
+        Image,
+        Watcher,
+    }
+);
 choice!(LogFormat { Text, Json });
 
 impl Default for Settings {
@@ -156,6 +167,7 @@ impl Default for Settings {
             idle_minutes: 60,
             warn_minutes: 5,
             quota_gb: 20,
+            quota_mechanism: QuotaSetting::Auto,
             agent_path: None,
             first_uid: 200_000,
             access_log_days: 30,
@@ -337,6 +349,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("warn_minutes", "MINUTES", "Warn the user so long before an end", "a whole number from 0 to 60"),
     key("quota_gb", "GIB", "Workspace quota of a new user", "a whole number from 1 to 10000"),
+    key(
+        "quota_mechanism",
+        "MECHANISM",
+        "What keeps workspaces within their quota; auto takes the best that works here",
+        "one of auto, project-quota, image, watcher",
+    ),
     key("agent_path", "FILE", "Path of gimp-session; by default beside this program, then in PATH", FILE),
     key(
         "first_uid",

@@ -4,7 +4,10 @@
 //! `run_dir` what is remembered of a session, `process` pids that can't be confused. This file puts them in order and
 //! keeps nothing that it can't find again on disk.
 
+mod capacity;
 mod cgroup;
+mod checks;
+mod inherited;
 mod mounts;
 mod process;
 pub mod quota;
@@ -12,11 +15,13 @@ mod run_dir;
 mod sandbox;
 mod seccomp;
 mod tool;
+mod warm;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -24,15 +29,16 @@ use protocol::agent::{AgentConfig, paths};
 use protocol::session::StartStep;
 use rustix::process::Signal;
 use tokio::process::Child;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::cgroup::{Cgroups, Controller, Limits};
-use self::process::Process;
+use self::process::{Descendant, Process};
 use self::quota::{QuotaChoice, Workspaces};
 use self::run_dir::{RunDir, SandboxRecord};
 use self::sandbox::{Identity, Output, Program, Sandbox, SandboxError, Shared, Waiting};
 use super::agent_client::{AgentClient, Endpoint};
 use super::{AgentKey, Presence, Protection, QuotaMechanism, StartError, StartRequest, Workspace};
-use crate::config::Settings;
+use crate::config::{QuotaSetting, Settings};
 use crate::ids::{SessionId, UserId};
 
 /// Longest wait for a started agent to answer.
@@ -72,6 +78,7 @@ impl LocalOptions {
 #[derive(Debug)]
 struct Machine {
     cgroups: Cgroups,
+    quota: QuotaChoice,
     workspaces: Workspaces,
 }
 
@@ -86,6 +93,11 @@ struct Inner {
     key: AgentKey,
     root: bool,
     machine: tokio::sync::OnceCell<Machine>,
+    protections: OnceLock<Vec<Protection>>,
+    /// One at a time makes the start-up caches.
+    warming: Arc<tokio::sync::Mutex<()>>,
+    /// Ends with the driver.
+    watching: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl LocalDriver {
@@ -99,7 +111,12 @@ impl LocalDriver {
             data_dir: settings.data_dir.clone(),
             agent_path: settings.agent_path.clone(),
             first_uid: settings.first_uid,
-            quota_mechanism: None,
+            quota_mechanism: match settings.quota_mechanism {
+                QuotaSetting::Auto => None,
+                QuotaSetting::ProjectQuota => Some(QuotaMechanism::ProjectQuota),
+                QuotaSetting::Image => Some(QuotaMechanism::Image),
+                QuotaSetting::Watcher => Some(QuotaMechanism::Watcher),
+            },
             disk_reserve: LocalOptions::DISK_RESERVE,
             settle_limit: LocalOptions::SETTLE_LIMIT,
         };
@@ -109,12 +126,40 @@ impl LocalDriver {
     #[must_use]
     pub fn with_options(options: LocalOptions, key: AgentKey) -> Self {
         let root = rustix::process::geteuid().is_root();
-        Self { inner: Arc::new(Inner { options, key, root, machine: tokio::sync::OnceCell::new() }) }
+        if let Err(error) = inherited::close_on_exec() {
+            tracing::warn!(%error, "sessions may inherit open files of the server's parent");
+        }
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                key,
+                root,
+                machine: tokio::sync::OnceCell::new(),
+                protections: OnceLock::new(),
+                warming: Arc::default(),
+                watching: OnceLock::new(),
+            }),
+        }
     }
 
+    /// Finds out what the machine offers, begins to watch the sessions that run, and to make the start-up caches.
     pub(super) async fn prepare(&self) -> anyhow::Result<()> {
-        self.inner.machine().await?;
+        let machine = self.inner.machine().await?;
+        let protections = self.inner.check(machine).await;
+        for missing in protections.iter().filter(|protection| !protection.on) {
+            tracing::warn!(protection = missing.name, detail = missing.detail, "off");
+        }
+        let _ = self.inner.protections.set(protections);
+        self.inner
+            .watching
+            .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(watch::run(Arc::downgrade(&self.inner)))));
+        self.inner.warm_in_background();
         Ok(())
+    }
+
+    /// Waits until the start-up caches are there, or could not be made. Sessions need not wait: they start without.
+    pub async fn warmed(&self) {
+        drop(self.inner.warming.lock().await);
     }
 
     pub(super) async fn start(
@@ -126,8 +171,7 @@ impl LocalDriver {
     }
 
     pub(super) fn agent(&self, session: SessionId) -> AgentClient {
-        let inner = &self.inner;
-        AgentClient { endpoint: Endpoint::Unix(inner.run_dir(session).agent_socket()), token: inner.key.token(session) }
+        self.inner.agent_client(session)
     }
 
     pub(super) async fn presence(&self, session: SessionId) -> anyhow::Result<Presence> {
@@ -147,11 +191,12 @@ impl LocalDriver {
     }
 
     pub(super) fn capacity(&self) -> u16 {
-        1
+        capacity::of_this_machine()
     }
 
+    /// Empty until `prepare` is through.
     pub(super) fn protections(&self) -> Vec<Protection> {
-        vec![]
+        self.inner.protections.get().cloned().unwrap_or_default()
     }
 
     pub(super) async fn workspace(
@@ -193,11 +238,30 @@ impl Inner {
                     make_data_dir(&data_dir, root).context("data directory")?;
                     let choice = QuotaChoice::probe(&data_dir, root, wanted)
                         .map_err(|why| anyhow::anyhow!("the configured quota mechanism does not work here: {why}"))?;
-                    Ok(Machine { cgroups: Cgroups::detect(root), workspaces: Workspaces::new(data_dir, choice) })
+                    let workspaces = Workspaces::new(data_dir, choice.clone());
+                    Ok(Machine { cgroups: Cgroups::detect(root), quota: choice, workspaces })
                 })
                 .await?
             })
             .await
+    }
+
+    fn agent_client(&self, session: SessionId) -> AgentClient {
+        let endpoint = Endpoint::Unix(self.run_dir(session).agent_socket());
+        AgentClient { endpoint, token: self.key.token(session) }
+    }
+
+    /// Makes the start-up caches unless they are there or being made.
+    fn warm_in_background(self: &Arc<Self>) {
+        let Ok(alone) = self.warming.clone().try_lock_owned() else { return };
+        let inner = self.clone();
+        tokio::spawn(async move {
+            let _alone = alone;
+            let Some(machine) = inner.machine.get() else { return };
+            if let Err(error) = warm::make(&inner, machine).await {
+                tracing::warn!("GIMP starts some seconds slower in new workspaces: {error:#}");
+            }
+        });
     }
 
     fn run_dir(&self, session: SessionId) -> RunDir {
@@ -219,7 +283,7 @@ impl Inner {
     }
 
     async fn start(
-        &self,
+        self: &Arc<Self>,
         request: &StartRequest,
         progress: &(dyn Fn(StartStep) + Send + Sync),
     ) -> Result<(), StartError> {
@@ -248,7 +312,7 @@ impl Inner {
     }
 
     async fn start_in(
-        &self,
+        self: &Arc<Self>,
         machine: &Machine,
         request: &StartRequest,
         identity: Identity,
@@ -259,13 +323,19 @@ impl Inner {
         run.create(identity.owner()).map_err(internal)?;
         let log = run.new_log().map_err(internal)?;
         let limited = machine.cgroups.enforces(Controller::Memory).is_ok();
+        let agent = self.agent_program()?;
+        let warm = warm::Key::current(&agent).and_then(|key| key.find(&self.options.data_dir));
+        if warm.is_none() {
+            // Other programs than before: this session does without, later ones won't have to.
+            self.warm_in_background();
+        }
         let sandbox = Sandbox {
             bwrap: find_program("bwrap").ok_or_else(|| {
                 StartError::Unsupported("The program bwrap is missing on the server: apt install bubblewrap".into())
             })?,
             identity,
-            agent: self.agent_program()?,
-            warm: None,
+            agent,
+            warm,
             etc: run.etc(),
             shared: vec![
                 Shared { outside: workspace.path.clone(), inside: paths::HOME },
@@ -321,7 +391,7 @@ impl Inner {
 
     /// Until the agent answers. `started`: what ends when the sandbox does, if this call started it.
     async fn wait_for_agent(&self, session: SessionId, started: Option<(Child, &RunDir)>) -> Result<(), StartError> {
-        let agent = LocalAgent { inner: self, session }.client();
+        let agent = self.agent_client(session);
         let answers = async {
             while agent.health().await.is_err() {
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -400,37 +470,32 @@ const MAX_SCREEN: (u16, u16) = (3840, 2160);
 /// Address space beyond the memory limit that libraries and mappings take, bytes.
 const ADDRESS_SPACE_MARGIN: u64 = 4 << 30;
 
-/// The agent of one session, from inside `Inner`.
-struct LocalAgent<'a> {
-    inner: &'a Inner,
-    session: SessionId,
-}
-
-impl LocalAgent<'_> {
-    fn client(&self) -> AgentClient {
-        AgentClient {
-            endpoint: Endpoint::Unix(self.inner.run_dir(self.session).agent_socket()),
-            token: self.inner.key.token(self.session),
-        }
-    }
-}
-
-/// A living agent is asked to end, a dead one's GIMP is given time to write its copies; then everything is killed.
+/// A living agent is asked to end everything in its own order. Where it is dead or does not, GIMP itself is told: it
+/// writes copies of what is unsaved on SIGTERM, and needs its display for that, so nothing else is signalled. Then
+/// everything is killed.
 async fn end_processes(record: &SandboxRecord, settle_limit: Duration) -> anyhow::Result<()> {
-    if let Some(agent) = record.init.child_with_inner_pid(AGENT_INNER_PID)? {
-        agent.signal(Signal::TERM)?;
-        if gone_within(agent, settle_limit).await? {
-            // What it ran has the signal its death sends.
-        } else {
-            agent.signal(Signal::KILL)?;
+    let sandbox = record.init;
+    let agents = named(sandbox, |process| process.inner == AGENT_INNER_PID || process.name == AGENT_NAME)?;
+    for agent in agents.iter().filter(|agent| agent.inner == AGENT_INNER_PID) {
+        agent.process.signal(Signal::TERM)?;
+        gone_within(agent.process, settle_limit).await?;
+    }
+    for agent in agents {
+        agent.process.signal(Signal::KILL)?;
+    }
+    let is_gimp = |process: &Descendant| process.name == "gimp" || process.name.starts_with("gimp-");
+    for gimp in named(sandbox, is_gimp)? {
+        if gimp.process.signal(Signal::TERM)? {
+            gone_within(gimp.process, settle_limit).await?;
         }
     }
-    if gone_within(record.init, settle_limit).await? {
-        return Ok(());
-    }
-    record.init.signal(Signal::KILL)?;
-    anyhow::ensure!(gone_within(record.init, KILL_LIMIT).await?, "the sandbox survives SIGKILL");
+    sandbox.signal(Signal::KILL)?;
+    anyhow::ensure!(gone_within(sandbox, KILL_LIMIT).await?, "the sandbox survives SIGKILL");
     Ok(())
+}
+
+fn named(sandbox: Process, wanted: impl Fn(&Descendant) -> bool) -> io::Result<Vec<Descendant>> {
+    Ok(sandbox.descendants()?.into_iter().filter(|process| wanted(process)).collect())
 }
 
 async fn gone_within(process: Process, limit: Duration) -> io::Result<bool> {
@@ -481,7 +546,9 @@ fn make_data_dir(data_dir: &Path, root: bool) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(if root { 0o711 } else { 0o700 }))?;
     for (folder, mode) in [("private", 0o700), ("run", 0o711), ("workspaces", 0o711), ("warm", 0o711)] {
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(data_dir.join(folder))?;
+        let folder = data_dir.join(folder);
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(&folder)?;
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode))?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Whom tests of an ordinary user run as.
 const ORDINARY_UID: u32 = 61_234;
 /// Nothing in a test takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const MIB: u64 = 1 << 20;
 pub const FIRST_UID: u32 = 1_900_000_000;
 
@@ -288,7 +288,7 @@ impl Session<'_> {
 
     /// errno of a system call made inside (0: it succeeded). Arguments are Perl expressions.
     pub async fn syscall(&self, number: i64, arguments: &str) -> i32 {
-        let script = format!("perl -e '$r = syscall({number}, {arguments}); print $r == -1 ? $!+0 : 0'");
+        let script = format!("perl -e '@a = ({arguments}); $r = syscall({number}, @a); print $r == -1 ? $!+0 : 0'");
         self.output(&script).await.parse().expect("a number")
     }
 }

@@ -44,21 +44,38 @@ impl Process {
         }
     }
 
-    /// The child with this pid in its own (innermost) pid namespace.
-    pub fn child_with_inner_pid(self, inner: i32) -> io::Result<Option<Self>> {
+    /// Everything below this process. What comes or goes meanwhile may be missing.
+    pub fn descendants(self) -> io::Result<Vec<Descendant>> {
+        let mut all = vec![];
         for entry in std::fs::read_dir("/proc")? {
             let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
-            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-            let parent = field("PPid:").and_then(|text| text.trim().parse::<i32>().ok());
-            let innermost =
-                field("NSpid:").and_then(|text| text.split_whitespace().last()).and_then(|text| text.parse().ok());
-            if parent == Some(self.pid) && innermost == Some(inner) {
-                return Self::find(pid);
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+            let Ok(parent) = field("PPid:").parse::<i32>() else { continue };
+            let inner = field("NSpid:").split_whitespace().last().and_then(|inner| inner.parse().ok()).unwrap_or(pid);
+            let Some(process) = Self::find(pid)? else { continue };
+            all.push((parent, Descendant { process, inner, name: field("Name:").to_owned() }));
+        }
+        let mut found: Vec<Descendant> = vec![];
+        let mut parents = vec![self.pid];
+        while let Some(parent) = parents.pop() {
+            for (_, child) in all.extract_if(.., |(of, _)| *of == parent) {
+                parents.push(child.process.pid);
+                found.push(child);
             }
         }
-        Ok(None)
+        Ok(found)
     }
+}
+
+/// A process below another.
+#[derive(Debug, Clone)]
+pub struct Descendant {
+    pub process: Process,
+    /// Its pid in its own (innermost) pid namespace.
+    pub inner: i32,
+    /// The first 15 bytes of its program's name, unless it calls itself something else.
+    pub name: String,
 }
 
 struct Stat {
@@ -108,6 +125,24 @@ mod tests {
         let other = Process { start_ticks: own.start_ticks + 1, ..own };
         assert!(!other.alive().expect("reads"));
         assert!(!other.signal(Signal::KILL).expect("refuses"), "would have killed this test");
+    }
+
+    #[test]
+    fn grandchildren_are_found_by_name() {
+        let mut child =
+            std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().expect("a shell exists");
+        let shell = Process::find(child.id().cast_signed()).expect("reads").expect("runs");
+        let sleep = loop {
+            let below = shell.descendants().expect("reads");
+            if let Some(sleep) = below.into_iter().find(|descendant| descendant.name == "sleep") {
+                break sleep;
+            }
+        };
+        assert_eq!(sleep.inner, sleep.process.pid);
+        let own = Process::find(std::process::id().cast_signed()).expect("reads").expect("runs");
+        assert!(own.descendants().expect("reads").iter().any(|descendant| descendant.process == sleep.process));
+        sleep.process.signal(Signal::KILL).expect("signals");
+        child.wait().expect("waits");
     }
 
     #[test]

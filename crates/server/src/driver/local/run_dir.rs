@@ -18,7 +18,7 @@ use super::process::Process;
 use crate::ids::{SessionId, UserId};
 
 /// Upper bound for all that a session writes outside its workspace and memory: sockets, status, log. Bytes.
-const RUN_BYTES: u64 = 48 * 1024 * 1024;
+const RUN_BYTES: u64 = 32 * 1024 * 1024;
 /// Largest `status.json` read, bytes.
 const STATUS_LIMIT: u64 = 256 * 1024;
 /// The log is emptied when it grows beyond this, bytes.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use command_fds::{CommandFdExt, FdMapping};
 use protocol::agent::paths;
+use rustix::process::Signal;
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 
@@ -34,9 +35,10 @@ const OOM_SCORE: u32 = 300;
 /// Longest time bubblewrap may take to make the namespaces.
 const SETUP_LIMIT: Duration = Duration::from_secs(20);
 /// Where the agent is inside.
-const AGENT: &str = "/opt/gimp-session/bin/gimp-session";
-/// Largest `/tmp`, bytes. It counts as memory of the session, too.
-const TMP_BYTES: u64 = 1 << 30;
+pub const AGENT: &str = "/opt/gimp-session/bin/gimp-session";
+/// Part of the session's memory that `/tmp` may take, and `/dev/shm` as much again. Never all: what lies there is not
+/// freed by ending a process, so the kernel would end them all.
+const SCRATCH_PART: u64 = 4;
 
 /// Parts of `/etc` that hold no secret and that X, GTK, GIMP, fonts and plug-ins read.
 const ETC: &[&str] = &[
@@ -149,6 +151,21 @@ impl Waiting {
     pub fn release(self) -> io::Result<Child> {
         rustix::io::write(&self.gate, b"g")?;
         Ok(self.monitor)
+    }
+
+    /// Lets the program run and waits for its end. Cut off, or after `limit`, it is killed.
+    pub async fn run_to_end(self, limit: Duration) -> anyhow::Result<std::process::ExitStatus> {
+        struct Killed(Process);
+        impl Drop for Killed {
+            fn drop(&mut self) {
+                if let Err(error) = self.0.signal(Signal::KILL) {
+                    tracing::warn!(%error, "a sandbox can't be killed");
+                }
+            }
+        }
+        let _killed = Killed(self.init);
+        let mut monitor = self.release()?;
+        tokio::time::timeout(limit, monitor.wait()).await.context("it takes too long")?.context("bubblewrap")
     }
 }
 
@@ -287,7 +304,7 @@ impl Sandbox {
         args.add(["--ro-bind-try", "/var/cache/fontconfig", "/var/cache/fontconfig"]);
         args.add(["--symlink", "/tmp", "/var/tmp", "--symlink", "/run", "/var/run"]);
         args.add(["--proc", "/proc", "--dev", "/dev"]);
-        let size = self.memory_bytes.min(TMP_BYTES).to_string();
+        let size = (self.memory_bytes / SCRATCH_PART).to_string();
         for scratch in ["/tmp", "/dev/shm"] {
             args.add(["--perms", "1777", "--size", &size, "--tmpfs", scratch]);
         }

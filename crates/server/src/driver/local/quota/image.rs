@@ -6,8 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -73,18 +72,12 @@ pub fn open(image: &Path, point: &Path, owner: (u32, u32), bytes: u64) -> Result
     if !image.exists() && mounted.is_none() {
         make(image, owner, bytes)?;
     }
-    let grow = fs::metadata(image).map(|metadata| metadata.len()).unwrap_or(bytes) < bytes;
-    if grow {
+    if fs::metadata(image)?.len() < bytes {
         File::options().write(true).open(image)?.set_len(bytes)?;
     }
-    let (device, fresh) = match mounted {
-        Some(mounted) => (PathBuf::from(mounted.source), false),
-        None => (PathBuf::from(mount(image, point)?.source), true),
-    };
-    // After a fresh mount also when an earlier call died between the steps; without need it does nothing.
-    if fresh || grow || device_bytes(&device).is_some_and(|device| device < bytes) {
-        Tool::new("losetup").arg("-c").arg(&device).run()?;
-        Tool::new("resize2fs").arg(&device).run()?;
+    match mounted {
+        Some(mounted) => grow_mounted(image, Path::new(&mounted.source))?,
+        None => mount(image, point)?,
     }
     let root = fs::metadata(point)?;
     if (root.uid(), root.gid()) != owner {
@@ -94,6 +87,36 @@ pub fn open(image: &Path, point: &Path, owner: (u32, u32), bytes: u64) -> Result
         fs::set_permissions(point, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// The kernel wants CAP_SYS_RESOURCE for this, which root in a container may lack; then the image grows at its next
+/// mount.
+fn grow_mounted(image: &Path, device: &Path) -> Result<(), ImageError> {
+    if grown(image)? {
+        return Ok(());
+    }
+    Tool::new("losetup").arg("-c").arg(device).run()?;
+    let (code, said) = Tool::new("resize2fs").arg(device).status()?;
+    if code != 0 {
+        tracing::warn!(code, said, "a workspace in use can't grow now and does so when it is mounted next");
+    }
+    Ok(())
+}
+
+/// Whether the file system fills its file, by its superblock.
+fn grown(image: &Path) -> io::Result<bool> {
+    // Layout: kernel documentation, filesystems/ext4/super.
+    const SUPERBLOCK: u64 = 1024;
+    let file = File::open(image)?;
+    let number = |offset: u64| {
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, SUPERBLOCK + offset).map(|()| u64::from(u32::from_le_bytes(bytes)))
+    };
+    let block_bytes = 1024_u64 << number(24)?.min(6);
+    let blocks = number(4)? | number(0x150)? << 32;
+    // Up to one block group may be left over: too small for one of its own.
+    let group = number(32)?.saturating_mul(block_bytes);
+    Ok(file.metadata()?.len() < blocks.saturating_mul(block_bytes).saturating_add(group.max(block_bytes)))
 }
 
 /// Aside first, so that a half-made image is never taken for a user's.
@@ -114,7 +137,7 @@ fn make(image: &Path, (uid, gid): (u32, u32), bytes: u64) -> Result<(), ImageErr
     Ok(())
 }
 
-fn mount(image: &Path, point: &Path) -> Result<mounts::Mount, ImageError> {
+fn mount(image: &Path, point: &Path) -> Result<(), ImageError> {
     const OPTIONS: &str = "nosuid,nodev,noatime,discard,errors=remount-ro";
     let tool = Tool::new("mount").args(["-t", "ext4", "-o"]);
     if let Some(device) = device_of(image)? {
@@ -134,15 +157,25 @@ fn mount(image: &Path, point: &Path) -> Result<mounts::Mount, ImageError> {
         }
         _ => {}
     }
-    Ok(mounts::at(point)?.context("mounted, but not in /proc/self/mountinfo")?)
+    Ok(())
 }
 
-/// Replays the journal after a crash and repairs what can be repaired without loss; at once when clean.
+/// Replays the journal after a crash, repairs what can be repaired without loss, and lets the file system fill its
+/// file; at once when all that is done already.
 fn check(image: &Path) -> Result<(), ImageError> {
-    let (code, said) = Tool::new("e2fsck").args(["-p", "--"]).arg(image).status()?;
-    if code > FSCK_FINE {
-        tracing::error!(code, said, "a workspace's image needs repair by hand");
-        return Err(ImageError::Damaged);
+    let check = |options: &[&str]| {
+        let (code, said) = Tool::new("e2fsck").args(options).arg("--").arg(image).status()?;
+        if code > FSCK_FINE {
+            tracing::error!(code, said, "a workspace's image needs repair by hand");
+            return Err(ImageError::Damaged);
+        }
+        Ok(())
+    };
+    check(&["-p"])?;
+    if !grown(image)? {
+        // resize2fs insists on a full check.
+        check(&["-f", "-p"])?;
+        Tool::new("resize2fs").arg("--").arg(image).run()?;
     }
     Ok(())
 }
@@ -171,11 +204,4 @@ fn make_loop_node() -> anyhow::Result<()> {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Size of a block device. None: it is none.
-fn device_bytes(device: &Path) -> Option<u64> {
-    let name = String::from_utf8(device.file_name()?.as_bytes().to_vec()).ok()?;
-    let sectors: u64 = fs::read_to_string(format!("/sys/class/block/{name}/size")).ok()?.trim().parse().ok()?;
-    Some(sectors * 512)
 }
