@@ -36,7 +36,7 @@ impl AccessLog {
 
     pub fn record(&self, row: access_entry::Model) {
         if self.rows.try_send(Message::Row(row)).is_err() {
-            metrics::counter!("gimp_access_log_dropped_total").increment(1);
+            metrics::counter!("gimp_platform_access_log_dropped_total").increment(1);
         }
     }
 
@@ -106,7 +106,7 @@ impl Batch {
         if !self.rows.is_empty() {
             let count = self.rows.len();
             if let Err(error) = access_entry::Entity::insert_many(self.rows).exec_without_returning(db).await {
-                metrics::counter!("gimp_access_log_dropped_total").increment(count as u64);
+                metrics::counter!("gimp_platform_access_log_dropped_total").increment(count as u64);
                 tracing::warn!(%error, rows = count, "rows of the access log are lost");
             }
         }

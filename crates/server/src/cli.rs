@@ -1,6 +1,7 @@
 //! The command line of `gimp-platform`.
 
 mod settings;
+mod users;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,14 @@ fn command() -> Command {
         .subcommand(settings::flags(
             Command::new("migrate").about("Make the database, or bring its schema up to date, and leave"),
         ))
+        .subcommand(users::command())
+        .subcommand(settings::flags(
+            Command::new("doctor")
+                .about(
+                    "Look at this machine: what works, what is missing, how to get it. Fails if sessions can't start",
+                )
+                .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("For programs")),
+        ))
         .subcommand(Command::new("openapi").about("Print the description of the API"))
 }
 
@@ -66,6 +75,17 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
                 app.db.close().await.context("the database could not be closed")
             })?;
             println!("The database is up to date.");
+        }
+        Some(("users", matches)) => print!("{}", runtime()?.block_on(users::run(matches))?),
+        Some(("doctor", matches)) => {
+            let settings = settings::read(matches)?;
+            let report = runtime()?.block_on(crate::doctor::examine(&settings));
+            if matches.get_flag("json") {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{}", report.text());
+            }
+            return Ok(if report.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Some(("openapi", _)) => print!("{}", crate::api::openapi::json()?),
         _ => anyhow::bail!("there is no such command; gimp-platform --help lists them"),

@@ -36,7 +36,7 @@ pub struct Settings {
     pub tls_certificate: Option<PathBuf>,
     /// PEM private key for `tls = "files"`.
     pub tls_key: Option<PathBuf>,
-    /// Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Open TCP connections, 16..=65535; more wait.
     pub max_connections: u32,
@@ -191,6 +191,9 @@ fn default_data_dir() -> PathBuf {
 }
 
 impl Settings {
+    /// The embedded database in `private_dir`.
+    pub const DATABASE_FILE: &str = "gimp-platform.db";
+
     /// What only the server may read: database, keys, certificate.
     #[must_use]
     pub fn private_dir(&self) -> PathBuf {
@@ -201,7 +204,7 @@ impl Settings {
     #[must_use]
     pub fn database(&self) -> Secret {
         self.database_url.clone().unwrap_or_else(|| {
-            let path = self.private_dir().join("gimp-platform.db");
+            let path = self.private_dir().join(Self::DATABASE_FILE);
             let mut escaped = String::new();
             for character in path.to_string_lossy().chars() {
                 match character {
@@ -300,7 +303,7 @@ pub const KEYS: &[Key] = &[
     key(
         "trusted_proxies",
         "NETWORKS",
-        "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed",
+        "Proxies whose X-Forwarded-For is believed",
         "a list of networks like 10.0.0.0/8 or 192.0.2.7/32 (in a flag or a variable: separated by commas)",
     ),
     key("max_connections", "NUMBER", "Open connections; more wait", "a whole number from 16 to 65535"),

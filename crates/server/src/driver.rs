@@ -138,6 +138,14 @@ impl Driver {
         }
     }
 
+    /// Lets go of what no running session needs, after the last call before a planned end of the server.
+    pub async fn release(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Local(driver) => driver.release_workspaces().await,
+            Self::Fake(_) => Ok(()),
+        }
+    }
+
     /// How many sessions of the default size the machine can run.
     pub fn capacity(&self) -> u16 {
         match self {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod db;
+pub mod doctor;
 pub mod driver;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]

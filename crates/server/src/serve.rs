@@ -20,6 +20,8 @@ use axum_server::accept::{Accept, DefaultAcceptor};
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
+use protocol::session::EndReason;
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
@@ -33,6 +35,8 @@ use signals::{Ending, Signals};
 const HEADERS_LIMIT: Duration = Duration::from_secs(10);
 /// How long requests may take to finish when the server ends.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long sessions may take to end by themselves: the stages of a planned end have 60 s together.
+const SESSIONS_LIMIT: Duration = Duration::from_secs(75);
 /// How often an HTTP/2 connection is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -47,13 +51,28 @@ pub async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let _lock = crate::data_dir::lock(&app.settings)?;
     let server = start(app.clone(), sockets)?;
     app.start();
-    println!("{}", greeting(&app.settings));
-    match signals.ending().await {
-        Ending::KeepSessions => tracing::info!("ending; sessions go on"),
-        Ending::EndSessions => {}
-    }
+    say(&greeting(&app.settings));
+    let ending = signals.ending().await;
     signals.leave_at_once_on_interrupt();
+    match ending {
+        Ending::KeepSessions => tracing::info!("ending; sessions go on"),
+        Ending::EndSessions => end_sessions(&app).await,
+    }
     server.end().await
+}
+
+/// Ends all sessions while their users still see it.
+async fn end_sessions(app: &App) {
+    use crate::db::entity::session::{Column, Entity};
+    let running = Entity::find().filter(Column::EndedAt.is_null()).count(&app.db).await.unwrap_or_default();
+    if running == 0 {
+        return;
+    }
+    say(&format!("Ending {running} sessions and saving what is open. Press Ctrl-C again to leave them running."));
+    match app.sessions.end_all(EndReason::Admin, SESSIONS_LIMIT).await {
+        0 => say("All sessions have ended."),
+        left => say(&format!("{left} sessions did not end in time; they are found again at the next start.")),
+    }
 }
 
 /// What is listened on. Bound before anything else is touched.
@@ -129,6 +148,9 @@ impl Running {
         self.handle.graceful_shutdown(Some(GRACE));
         self.serving.await.context("the server panicked")??;
         self.app.background.end().await;
+        if let Err(error) = self.app.driver.release().await {
+            tracing::warn!("workspaces stay mounted: {error:#}");
+        }
         self.app.db.close().await.context("the database could not be closed")
     }
 }
@@ -152,7 +174,14 @@ where
     server.serve(service).await
 }
 
-/// What the person who started the server reads.
+/// To the person who started the server, at once and in one piece. Nobody may be there to read it.
+fn say(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
+}
+
+/// What is said when the server is ready.
 fn greeting(settings: &Settings) -> String {
     let mut text = format!("GIMP Streaming Platform is ready: {}", settings.public_url());
     if settings.tls == TlsMode::SelfSigned {

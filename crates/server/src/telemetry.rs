@@ -45,14 +45,24 @@ pub fn metrics() -> &'static PrometheusHandle {
 }
 
 fn describe() {
-    metrics::describe_counter!("gimp_http_requests_total", "Requests by method, route template and status");
-    metrics::describe_histogram!("gimp_http_request_seconds", "Time until an answer's headers, by route template");
-    metrics::describe_counter!("gimp_access_log_dropped_total", "Rows of the access log that were not written");
-    metrics::describe_gauge!("gimp_connections", "Open connections");
+    metrics::describe_counter!("gimp_platform_http_requests_total", "Requests by method, route template and status");
+    metrics::describe_histogram!(
+        "gimp_platform_http_request_seconds",
+        "Time until an answer's headers, by route template"
+    );
+    metrics::describe_counter!(
+        "gimp_platform_access_log_dropped_total",
+        "Rows of the access log that were not written"
+    );
+    metrics::describe_gauge!("gimp_platform_connections", "Open connections");
+    metrics::describe_counter!("gimp_platform_account_events_total", "Entries of the audit trail, by kind");
+    metrics::describe_gauge!("gimp_platform_sessions", "Sessions by status");
+    metrics::describe_counter!("gimp_platform_session_ends_total", "Ended sessions, by reason");
+    metrics::describe_histogram!("gimp_platform_session_start_seconds", "Time from a session's start to each step");
     metrics::describe_gauge!("process_resident_memory_bytes", "Memory of the server itself");
     metrics::describe_gauge!("process_open_fds", "Open files of the server");
-    metrics::describe_gauge!("gimp_build_info", "Always 1; the version is a label");
-    metrics::gauge!("gimp_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics::describe_gauge!("gimp_platform_build_info", "Always 1; the version is a label");
+    metrics::gauge!("gimp_platform_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
 /// Looks at the process itself; called when somebody asks.

@@ -1,5 +1,7 @@
 //! The real program: starts, answers over TCP and TLS, ends by signals, refuses what makes no sense.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 #[path = "serve/program.rs"]
 mod program;
 
@@ -30,16 +32,7 @@ fn serves_until_it_is_asked_to_end() {
 fn requests_under_way_are_finished_and_no_more_are_taken() {
     let server = Server::start(&[]);
     let body = br#"{"email":"nobody@example.org","password":"wrong password"}"#;
-    let mut stream = server.connect();
-    let head = format!(
-        "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut interim = [0; 25];
-    stream.read_exact(&mut interim).unwrap();
-    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut stream = server.begin_login(body.len());
     server.signal(Signal::TERM);
     server.wait_closed();
     stream.write_all(body).unwrap();
@@ -50,9 +43,62 @@ fn requests_under_way_are_finished_and_no_more_are_taken() {
 }
 
 #[test]
-fn interrupting_ends_it_too() {
+fn interrupting_ends_it_and_all_sessions() {
+    let mut server = Server::start(&[]);
+    let token = server.register("ada@example.org");
+    assert!(server.request("POST", "/api/v1/sessions", Some(&token), "{}").starts_with("HTTP/1.0 201"));
+    server.signal(Signal::INT);
+    assert_eq!(
+        server.rest_of_output(),
+        "Ending 1 sessions and saving what is open. Press Ctrl-C again to leave them running.\nAll sessions have ended.\n"
+    );
+    assert!(server.wait().0.success());
+}
+
+#[test]
+fn interrupting_twice_leaves_at_once() {
     let server = Server::start(&[]);
-    assert!(server.end(Signal::INT).0.success());
+    let _under_way = server.begin_login(60);
+    server.signal(Signal::INT);
+    server.wait_closed();
+    server.signal(Signal::INT);
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(130), "{log}");
+    assert!(log.contains("leaving at once; sessions go on"), "{log}");
+}
+
+#[test]
+fn accounts_can_be_managed_without_the_server() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().to_str().unwrap();
+    let base = ["--data-dir", path, "--bcrypt-cost", "4", "--public-url", "https://gimp.example.org"];
+    let users =
+        |arguments: &[&str], input: &str| program::run_with(&[&["users"], arguments, &base[..]].concat(), input);
+
+    let added = users(&["add", "ada@example.org", "--role", "admin"], "a long password of hers\n");
+    assert_eq!((added.out.as_str(), added.err.as_str()), ("ada@example.org has an account now, as admin.\n", ""));
+    let again = users(&["add", "Ada@example.org"], "a long password of hers\n");
+    assert!(!again.success && again.err.contains("There is an account with this e-mail address"), "{}", again.err);
+    let weak = users(&["add", "bob@example.org"], "short\n");
+    assert!(!weak.success, "{}", weak.out);
+    assert!(users(&["add", "bob@example.org"], "another long password\n").success);
+
+    assert_eq!(users(&["set-role", "bob@example.org", "admin"], "").out, "bob@example.org has the role admin now.\n");
+    assert!(users(&["set-role", "ada@example.org", "user"], "").success);
+    let last = users(&["set-role", "bob@example.org", "user"], "");
+    assert!(last.err.contains("last active administrator"), "{}", last.err);
+    assert!(!users(&["set-role", "bob@example.org", "king"], "").success);
+
+    let link = users(&["reset-password", "ada@example.org"], "").out;
+    assert!(link.starts_with("https://gimp.example.org/reset#token="), "{link}");
+    let nobody = users(&["reset-password", "eve@example.org"], "");
+    assert!(!nobody.success && nobody.err.contains("no such account"), "{}", nobody.err);
+
+    let table = users(&["list"], "").out;
+    assert!(table.contains("ada@example.org  user   yes     never\n"), "{table}");
+    let list: serde_json::Value = serde_json::from_str(&users(&["list", "--json"], "").out).unwrap();
+    assert_eq!((&list[1]["email"], &list[1]["role"]), (&"bob@example.org".into(), &"admin".into()));
+    assert_eq!(list[1]["lastSignInAt"], serde_json::Value::Null);
 }
 
 #[test]
@@ -63,11 +109,11 @@ fn metrics_have_an_address_of_their_own() {
     let address = address.trim_end_matches("/metrics");
     let page = program::get(TcpStream::connect(address).unwrap(), "/metrics");
     for expected in [
-        "gimp_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1",
-        "gimp_http_request_seconds_bucket{route=\"/healthz\"",
+        "gimp_platform_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1",
+        "gimp_platform_http_request_seconds_bucket{route=\"/healthz\"",
         "process_resident_memory_bytes ",
         "process_open_fds ",
-        "gimp_connections ",
+        "gimp_platform_connections ",
     ] {
         assert!(page.contains(expected), "{expected} is not in {page}");
     }
@@ -214,6 +260,21 @@ fn migrates_and_leaves() {
         assert!(result.success, "{}", result.err);
         assert!(data.path().join("private/gimp-platform.db").exists());
     }
+}
+
+#[test]
+fn doctor_looks_at_the_machine() {
+    let data = tempfile::tempdir().unwrap();
+    let base =
+        ["doctor", "--data-dir", data.path().to_str().unwrap(), "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
+    let with = |more: &[&str]| run(&[&base[..], more].concat());
+    let result = with(&["--driver", "fake"]);
+    assert!(result.success, "{}", result.err);
+    assert!(result.out.contains("data directory") && result.out.contains("The platform works here"), "{}", result.out);
+    let result = with(&["--json", "--agent-path", "/nonexistent"]);
+    assert!(!result.success);
+    let report: serde_json::Value = serde_json::from_str(&result.out).unwrap();
+    assert_eq!(report["usable"], false);
 }
 
 #[test]

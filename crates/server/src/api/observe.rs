@@ -101,8 +101,8 @@ fn measure(method: &str, route: &str, status: u16, taken: Duration) {
         _ => "other".to_owned(),
     };
     let labels = [("method", method), ("route", route.to_owned()), ("status", status.to_string())];
-    metrics::counter!("gimp_http_requests_total", &labels).increment(1);
-    metrics::histogram!("gimp_http_request_seconds", "route" => route.to_owned()).record(taken.as_secs_f64());
+    metrics::counter!("gimp_platform_http_requests_total", &labels).increment(1);
+    metrics::histogram!("gimp_platform_http_request_seconds", "route" => route.to_owned()).record(taken.as_secs_f64());
 }
 
 /// Asked every few seconds by machines; nobody wants them in the access log.

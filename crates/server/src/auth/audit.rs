@@ -84,6 +84,7 @@ pub async fn record(
 ) -> Result<(), DbErr> {
     let subject = subject.into();
     tracing::info!(kind = kind.as_str(), user = ?subject.user, address = %client.address, "audit");
+    metrics::counter!("gimp_platform_account_events_total", "kind" => kind.as_str()).increment(1);
     let row = audit_entry::ActiveModel {
         id: Set(Uuid::now_v7()),
         at: Set(now),

@@ -210,6 +210,14 @@ impl LocalDriver {
         machine.workspaces.open(user, owner, quota_bytes).await
     }
 
+    /// Path of `gimp-session`.
+    ///
+    /// # Errors
+    /// When there is none; the message says what to do.
+    pub fn agent_program(&self) -> Result<PathBuf, StartError> {
+        self.inner.agent_program()
+    }
+
     /// Unmounts the workspaces that no session uses. For a planned end of the server, after the last request.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl AddrListener<Connection, Peer> for Listener {
         let (tcp, peer) = self.tcp.accept().await?;
         // Input and picture are small messages that must not wait for each other.
         tcp.set_nodelay(true)?;
-        metrics::gauge!("gimp_connections").increment(1);
+        metrics::gauge!("gimp_platform_connections").increment(1);
         Ok((Connection { tcp, _slot: slot }, Peer(peer)))
     }
 
@@ -66,7 +66,7 @@ pub struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        metrics::gauge!("gimp_connections").decrement(1);
+        metrics::gauge!("gimp_platform_connections").decrement(1);
     }
 }
 

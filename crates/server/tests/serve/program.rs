@@ -82,6 +82,50 @@ impl Server {
         get(self.connect(), path)
     }
 
+    /// The whole answer to any request.
+    pub fn request(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
+        let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\n{authorization}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = self.connect();
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// A request to sign in that the server has begun to handle; its body is still to come.
+    pub fn begin_login(&self, length: usize) -> TcpStream {
+        let mut stream = self.connect();
+        let head = format!(
+            "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream
+    }
+
+    /// Makes an account; returns its access token.
+    pub fn register(&self, email: &str) -> String {
+        let body = serde_json::json!({"email": email, "password": "correct horse battery staple"});
+        let answer = self.request("POST", "/api/v1/auth/register", None, &body.to_string());
+        assert!(answer.starts_with("HTTP/1.0 201"), "{answer}");
+        let login: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        login["accessToken"].as_str().unwrap().to_owned()
+    }
+
+    /// What it prints from now on until it ends.
+    pub fn rest_of_output(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stdout.as_mut().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
     pub fn wait_ready(&self) {
         until(|| self.get("/readyz").starts_with("HTTP/1.0 200"));
     }
@@ -198,7 +242,17 @@ pub struct Finished {
 }
 
 pub fn run(arguments: &[&str]) -> Finished {
-    let output = program().args(arguments).stdin(Stdio::null()).output().unwrap();
+    run_with(arguments, "")
+}
+
+/// The same with something to read on standard input.
+pub fn run_with(arguments: &[&str], input: &str) -> Finished {
+    let mut command = program();
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Who reads nothing may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
     Finished {
         success: output.status.success(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
