@@ -13,20 +13,20 @@ test('an image copied in GIMP is not replaced by old text of this computer', () 
   order.copiedInSession();
   expect(order.takeLocal('old text')).toBe(false);
   // After a visit elsewhere this computer's clipboard may be newer.
-  order.leftWindow();
+  order.localMayHaveChanged();
   expect(order.takeLocal('new text')).toBe(true);
 });
 
 test('text that came from the session does not go back to it', () => {
   const order = new ClipboardOrder();
   order.remoteText('from GIMP');
-  order.leftWindow();
+  order.localMayHaveChanged();
   expect(order.takeLocal('from GIMP')).toBe(false);
 });
 
 test('empty and enormous texts stay here', () => {
   const order = new ClipboardOrder();
   expect(order.takeLocal('')).toBe(false);
-  order.leftWindow();
+  order.localMayHaveChanged();
   expect(order.takeLocal('x'.repeat(LONGEST_TEXT + 1))).toBe(false);
 });

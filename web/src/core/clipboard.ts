@@ -15,14 +15,14 @@ export interface ClipboardOptions {
 export const LONGEST_TEXT = 1024 * 1024;
 
 /**
- * Decides which of the two clipboards is newer. This computer's can only have changed while the window was not in
- * focus; the session's changes with a copy in the session.
+ * Decides which of the two clipboards is newer. This computer's can only have changed while the window was not in focus,
+ * or by a copy in the page; the session's changes with a copy in the session.
  */
 export class ClipboardOrder {
   #last: string | null = null;
   #localMayBeNewer = true;
 
-  leftWindow(): void {
+  localMayHaveChanged(): void {
     this.#localMayBeNewer = true;
   }
 
@@ -55,7 +55,9 @@ export class Clipboard {
     this.#options = options;
     const { element } = options;
     const signal = this.#abort.signal;
-    window.addEventListener('blur', (event) => event.isTrusted && this.#order.leftWindow(), { signal });
+    window.addEventListener('blur', (event) => event.isTrusted && this.#order.localMayHaveChanged(), { signal });
+    // Copied in this page, beside the picture.
+    for (const type of ['copy', 'cut']) document.addEventListener(type, () => this.#order.localMayHaveChanged(), { signal });
     window.addEventListener('focus', () => void this.#readLocal(), { signal });
     // Before noVNC's listener on the canvas, which would swallow the event and with it the paste.
     element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });

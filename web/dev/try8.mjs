@@ -1,0 +1,14 @@
+import { launch, fresh, shot, register, base } from './shots.mjs';
+const b = await launch(); const page = await fresh(b);
+await register(page, `a${Date.now()}@example.org`);
+await page.addInitScript(() => { window.locks = []; const l = navigator.keyboard?.lock?.bind(navigator.keyboard); if (l) navigator.keyboard.lock = (...a) => { window.locks.push(a); return l(...a); }; });
+await page.getByRole('button', { name: 'Start GIMP' }).click(); await page.waitForURL(/session/); await page.reload();
+await page.locator('[data-testid=session-state][data-state=connected]').waitFor(); await page.waitForTimeout(500);
+let puts = 0; page.on('request', (r) => { if (r.method() === 'PUT') { puts++; console.log('PUT', r.postData()); } });
+await page.getByRole('button', { name: 'Full screen' }).click(); await page.waitForTimeout(800);
+console.log('fullscreen', await page.evaluate(() => [!!document.fullscreenElement, window.locks.length, document.activeElement.tagName]));
+await page.mouse.move(720, 3); await page.getByRole('button', { name: 'Leave full screen' }).click(); await page.waitForTimeout(500);
+console.log('left', await page.evaluate(() => !document.fullscreenElement));
+await page.setViewportSize({ width: 1200, height: 700 }); await page.waitForTimeout(1000); console.log(puts, await page.getByText('scaled').count());
+await shot(page, 'resized');
+await b.close();
