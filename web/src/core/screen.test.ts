@@ -35,6 +35,11 @@ test('a size rounded by the X server is still drawn one to one, in the middle', 
   expect(at).toEqual({ left: 4, top: 2, width: 1432, height: 896, exact: true });
 });
 
+test('a screen cut off by the server in one direction is not blurred', () => {
+  const at = place({ width: 1170, height: 2160 }, { width: 390, height: 844, ratio: 3 });
+  expect(at).toEqual({ left: 0, top: 62, width: 390, height: 720, exact: true });
+});
+
 test('any other picture is scaled to fit and keeps its proportions', () => {
   const larger = place({ width: 3840, height: 2160 }, { width: 1920, height: 1200, ratio: 1 });
   expect(larger).toEqual({ left: 0, top: 60, width: 1920, height: 1080, exact: false });

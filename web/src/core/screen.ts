@@ -42,13 +42,16 @@ export function screenFor(viewport: Viewport): ScreenSize {
   };
 }
 
-/** One to one where the picture is what was asked for; else as large as fits. Centred on whole device pixels. */
+/**
+ * One to one where the picture fits and fills the room in one direction at least: what was asked for, or that cut off by
+ * the server's largest screen. Else as large as fits. Centred on whole device pixels.
+ */
 export function place(picture: PictureSize, viewport: Viewport): Placement {
   const roomX = Math.floor(viewport.width * viewport.ratio + EPSILON);
   const roomY = Math.floor(viewport.height * viewport.ratio + EPSILON);
   const spareX = roomX - picture.width;
   const spareY = roomY - picture.height;
-  const exact = spareX >= 0 && spareX < ROUNDING && spareY >= 0 && spareY < ROUNDING;
+  const exact = spareX >= 0 && spareY >= 0 && Math.min(spareX, spareY) < ROUNDING;
   const factor = exact ? 1 : Math.min(roomX / picture.width, roomY / picture.height);
   const width = exact ? picture.width : Math.round(picture.width * factor);
   const height = exact ? picture.height : Math.round(picture.height * factor);
