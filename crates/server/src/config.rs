@@ -178,7 +178,7 @@ impl Default for Settings {
     }
 }
 
-/// `/var/lib/gimp-platform` for root, else the user's data directory.
+/// `/var/lib/gimp-platform` for root, else the user's data directory; empty, which is refused, where there is none.
 fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/gimp-platform");
@@ -186,8 +186,8 @@ fn default_data_dir() -> PathBuf {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_DATA_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("gimp-platform")
+        .map(|data| data.join("gimp-platform"))
+        .unwrap_or_default()
 }
 
 impl Settings {
@@ -236,7 +236,7 @@ impl Settings {
     /// Whether browsers reach us over TLS, ours or a proxy's: cookies are `Secure` then.
     #[must_use]
     pub fn is_secure(&self) -> bool {
-        self.public_url().starts_with("https://")
+        self.tls != TlsMode::Off || self.public_url().starts_with("https://")
     }
 }
 

@@ -29,6 +29,11 @@ impl Problem {
     /// 500. Logs the cause; the caller sees only a request id.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "internal error");
+        Self::internal_and_logged()
+    }
+
+    /// The same where the cause is in the log already.
+    pub(crate) fn internal_and_logged() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

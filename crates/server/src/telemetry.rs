@@ -23,8 +23,19 @@ pub fn init(settings: &Settings) -> anyhow::Result<()> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|error| anyhow::anyhow!(error))?;
+    log_panics();
     metrics();
     Ok(())
+}
+
+/// Panics go to the log like other errors of ours, within the span of the request they happened in.
+pub fn log_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("no message"));
+        usual(panic);
+    }));
 }
 
 /// What has been counted. The first call begins to count, for the whole process.

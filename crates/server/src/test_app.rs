@@ -186,6 +186,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_panic_in_a_background_task_fails_the_test() {
+        let app = TestApp::new().await;
+        let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+        app.app.background.spawn(async {
+            let _held = held;
+            panic!("in the background")
+        });
+        dropped.await.expect_err("the panic drops it");
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(app)));
+        log::forget();
+        let message = *result.expect_err("fails").downcast::<String>().expect("text");
+        assert!(message.contains("in the background"), "{message}");
+    }
+
+    #[tokio::test]
     async fn answers_in_memory_and_over_tcp() {
         let app = TestApp::new().await;
         assert_eq!(app.client().get("/healthz").await.status(), 200);

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
+use serde_json::json;
 
 #[test]
 fn serves_until_it_is_asked_to_end() {
@@ -163,6 +164,39 @@ fn a_certificate_of_its_own_is_made_once_and_kept_private() {
     server.restart();
     assert_eq!(std::fs::read(&certificate).unwrap(), made);
     assert!(program::get(tls(&server, &made, &[]), "/healthz").starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn the_picture_goes_through_tls() {
+    let server = Server::start(&["--tls", "self-signed"]);
+    let certificate = std::fs::read(server.data().join("private/certificate.pem")).unwrap();
+    let connect = || tls(&server, &certificate, &[b"http/1.1"]);
+    let send = |method: &str, path: &str, token: Option<&str>, body: &str| {
+        program::json(&program::request(connect(), method, path, token, body))
+    };
+    let login = json!({"email": "ada@example.org", "password": "correct horse battery staple"}).to_string();
+    let login = send("POST", "/api/v1/auth/register", None, &login);
+    let token = login["accessToken"].as_str();
+    let id = send("POST", "/api/v1/sessions", token, "{}")["id"].as_str().unwrap().to_owned();
+    program::until(|| send("GET", &format!("/api/v1/sessions/{id}"), token, "")["status"] == "running");
+
+    let mut stream = connect();
+    let request = format!(
+        "GET /session/{id}/vnc HTTP/1.1\r\nhost: {host}\r\norigin: https://{host}\r\ncookie: gimp_access={}\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: binary\r\n\r\n",
+        token.unwrap(),
+        host = server.url().trim_start_matches("https://"),
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = vec![];
+    while !String::from_utf8_lossy(&answer).contains("RFB 003.") {
+        let mut chunk = [0; 1024];
+        let length = stream.read(&mut chunk).unwrap();
+        assert!(length > 0, "no RFB, but: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&chunk[..length]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[test]

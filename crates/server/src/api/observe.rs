@@ -1,7 +1,6 @@
 //! The outermost layer: gives each request an id, finds out where it comes from, turns panics into answers, and tells
 //! log, metrics and access log about it. Never looks at queries, bodies, tokens or file names.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -48,7 +47,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     let span = tracing::info_span!("request", id = id.0, %method, route);
     let handling = AssertUnwindSafe(next.run(request)).catch_unwind();
     let answering = async {
-        let mut response = handling.await.unwrap_or_else(|panic| panicked(panic.as_ref()).into_response());
+        let mut response = handling.await.unwrap_or_else(|_logged| Problem::internal_and_logged().into_response());
         if let Ok(value) = HeaderValue::from_str(&id.0) {
             response.headers_mut().insert(HEADER, value);
         }
@@ -83,15 +82,6 @@ fn request_id(headers: &HeaderMap) -> String {
         .filter(|text| (1..=64).contains(&text.len()))
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> Problem {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    Problem::internal(format_args!("panic: {message}"))
 }
 
 fn measure(method: &str, route: &str, status: u16, taken: Duration) {

@@ -189,6 +189,8 @@ fn the_public_url_is_derived_where_it_is_not_set() {
     let behind = Settings { public_url: Some("https://gimp.example.org".into()), ..Settings::default() };
     assert!(behind.is_secure());
     assert_eq!(behind.public_url(), "https://gimp.example.org");
+    let own = Settings { public_url: Some("http://gimp.example.org".into()), tls: TlsMode::Files, ..behind };
+    assert!(own.is_secure());
 }
 
 /// Keys of `Settings` as they are serialised, unset ones included.

@@ -41,6 +41,7 @@ pub(super) fn capture() {
             .with_writer(Capture)
             .try_init()
             .expect("nobody else logs in tests");
+        crate::telemetry::log_panics();
     });
 }
 

@@ -84,16 +84,7 @@ impl Server {
 
     /// The whole answer to any request.
     pub fn request(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
-        let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let head = format!(
-            "{method} {path} HTTP/1.0\r\n{authorization}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        let mut stream = self.connect();
-        stream.write_all((head + body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        request(self.connect(), method, path, token, body)
     }
 
     /// A request to sign in that the server has begun to handle; its body is still to come.
@@ -115,8 +106,7 @@ impl Server {
         let body = serde_json::json!({"email": email, "password": "correct horse battery staple"});
         let answer = self.request("POST", "/api/v1/auth/register", None, &body.to_string());
         assert!(answer.starts_with("HTTP/1.0 201"), "{answer}");
-        let login: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-        login["accessToken"].as_str().unwrap().to_owned()
+        json(&answer)["accessToken"].as_str().unwrap().to_owned()
     }
 
     /// What it prints from now on until it ends.
@@ -214,8 +204,18 @@ fn spawn(arguments: &[String]) -> (Child, String, Arc<Log>) {
 }
 
 /// A GET over HTTP/1.0; the whole answer.
-pub fn get(mut stream: impl Read + Write, path: &str) -> String {
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+pub fn get(stream: impl Read + Write, path: &str) -> String {
+    request(stream, "GET", path, None, "")
+}
+
+/// A request over HTTP/1.0; the whole answer.
+pub fn request(mut stream: impl Read + Write, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
+    let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\n{authorization}content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + body).as_bytes()).unwrap();
     let mut answer = vec![];
     match stream.read_to_end(&mut answer) {
         // HTTP/1.0 over TLS: some servers close without saying goodbye.
@@ -223,6 +223,12 @@ pub fn get(mut stream: impl Read + Write, path: &str) -> String {
         result => drop(result.unwrap()),
     }
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The body of an answer.
+pub fn json(answer: &str) -> serde_json::Value {
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
 /// Asks again and again until it is so.
