@@ -1,6 +1,7 @@
 //! What every request handler can reach. Cheap to clone.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use sea_orm::DatabaseConnection;
@@ -29,6 +30,8 @@ pub struct App {
     pub sessions: Sessions,
     pub viewers: Viewers,
     pub background: Background,
+    /// When this server started.
+    pub started: Instant,
     pub access_log: AccessLog,
     pub preparation: Preparation,
 }
@@ -68,6 +71,7 @@ impl App {
             sessions,
             viewers: Viewers::default(),
             background,
+            started: Instant::now(),
             access_log,
             preparation,
         })

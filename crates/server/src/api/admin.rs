@@ -2,7 +2,9 @@
 
 pub mod audit;
 pub mod invites;
+pub mod machine;
 pub mod page;
+pub mod sessions;
 pub mod users;
 
 #[cfg(test)]
@@ -17,4 +19,6 @@ pub fn router() -> OpenApiRouter<App> {
         .nest("/users", users::router())
         .nest("/invites", invites::router())
         .nest("/audit", audit::router())
+        .nest("/sessions", sessions::router())
+        .nest("/machine", machine::router())
 }

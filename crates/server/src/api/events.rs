@@ -114,3 +114,6 @@ async fn full_state(app: &App, user: UserId) -> Result<Event, Problem> {
     let sessions = rows.into_iter().map(|row| Session::new(app, row)).collect::<Result<_, _>>()?;
     Event::default().event("sessions").json_data(SessionsEvent { sessions }).map_err(Problem::internal)
 }
+
+#[cfg(test)]
+mod tests;

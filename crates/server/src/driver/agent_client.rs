@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::session::report::plain;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode};
@@ -17,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Largest answer, bytes.
 const BODY_LIMIT: usize = 256 * 1024;
+/// Longest detail of an error, characters.
+const DETAIL_LIMIT: usize = 300;
 
 /// Bytes to and from an agent.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -43,8 +46,8 @@ pub enum AgentError {
     Unreachable(#[source] std::io::Error),
     #[error("the agent did not answer in time")]
     Slow,
-    /// It answered with an error; `detail` is safe for users.
-    #[error("the agent answered {status}: {detail}")]
+    /// It answered with an error; `detail` is one line for users, not for the log: it may name files.
+    #[error("the agent answered {status}")]
     Refused { status: StatusCode, detail: String },
     #[error("the agent's answer makes no sense: {0}")]
     Garbled(String),
@@ -82,15 +85,14 @@ impl AgentClient {
     ) -> Result<impl futures::Stream<Item = Result<AgentStatus, AgentError>> + use<>, AgentError> {
         use futures::StreamExt;
         use tokio_util::codec::{FramedRead, LinesCodec};
-        let response = within(self.send(self.request(Method::GET, agent::EVENTS_PATH, &())?)).await?;
-        if response.status() != StatusCode::OK {
-            return Err(refused(response).await);
-        }
+        let request = self.request(Method::GET, agent::EVENTS_PATH, &())?;
+        let response = within(self.send_for(StatusCode::OK, request)).await?;
         let body = response.into_body().into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
         let reader = tokio_util::io::StreamReader::new(body);
         Ok(FramedRead::new(reader, LinesCodec::new_with_max_length(BODY_LIMIT)).map(|line| {
-            let line = line.map_err(|error| AgentError::Garbled(error.to_string()))?;
-            serde_json::from_str(&line).map_err(|error| AgentError::Garbled(error.to_string()))
+            // Its connection broke, or it sends a line without end.
+            let line = line.map_err(|error| AgentError::Unreachable(std::io::Error::other(error)))?;
+            parse(line.as_bytes())
         }))
     }
 
@@ -99,12 +101,11 @@ impl AgentClient {
         let mut request = self.request(Method::GET, agent::VNC_PATH, &())?;
         request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static(agent::VNC_UPGRADE));
-        let response = within(self.send(request)).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(refused(response).await);
-        }
-        let upgraded = hyper::upgrade::on(response).await.map_err(|error| AgentError::Garbled(error.to_string()))?;
-        Ok(TokioIo::new(upgraded))
+        let upgraded = within(async {
+            let response = self.send_for(StatusCode::SWITCHING_PROTOCOLS, request).await?;
+            hyper::upgrade::on(response).await.map_err(broken)
+        });
+        Ok(TokioIo::new(upgraded.await?))
     }
 
     async fn call<T: DeserializeOwned>(
@@ -113,8 +114,7 @@ impl AgentClient {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, AgentError> {
-        let bytes = self.answer(method, path, body).await?;
-        serde_json::from_slice(&bytes).map_err(|error| AgentError::Garbled(error.to_string()))
+        parse(&self.answer(method, path, body).await?)
     }
 
     async fn call_empty(&self, method: Method, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
@@ -149,17 +149,26 @@ impl AgentClient {
             .map_err(|error| AgentError::Garbled(error.to_string()))
     }
 
+    /// The answer, if it has the status wanted.
+    async fn send_for(
+        &self,
+        wanted: StatusCode,
+        request: Request<Full<Bytes>>,
+    ) -> Result<http::Response<hyper::body::Incoming>, AgentError> {
+        let response = self.send(request).await?;
+        if response.status() == wanted { Ok(response) } else { Err(refused(response).await) }
+    }
+
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, AgentError> {
         let stream: Box<dyn Stream> = match &self.endpoint {
             Endpoint::Unix(path) => Box::new(dial(path).await.map_err(AgentError::Unreachable)?),
             Endpoint::Memory(dial) => Box::new(dial.connect().map_err(AgentError::Unreachable)?),
         };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| AgentError::Garbled(error.to_string()))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends by itself when the response body, or the upgraded stream, is dropped.
         tokio::spawn(connection.with_upgrades());
-        sender.send_request(request).await.map_err(|error| AgentError::Unreachable(std::io::Error::other(error)))
+        sender.send_request(request).await.map_err(broken)
     }
 }
 
@@ -176,6 +185,23 @@ async fn dial(path: &std::path::Path) -> std::io::Result<tokio::net::UnixStream>
     tokio::net::UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
 }
 
+/// Bytes that are no HTTP are nonsense; everything else means that nobody is there any more.
+fn broken(error: hyper::Error) -> AgentError {
+    if error.is_parse() || error.is_parse_too_large() {
+        AgentError::Garbled("no HTTP".to_owned())
+    } else {
+        AgentError::Unreachable(std::io::Error::other(error))
+    }
+}
+
+/// The agent shares its sandbox with the user's programs: what it says must not reach the log by way of an error.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AgentError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (kind, line, column) = (error.classify(), error.line(), error.column());
+        AgentError::Garbled(format!("{kind:?} error at line {line}, column {column}"))
+    })
+}
+
 async fn within<T>(work: impl Future<Output = Result<T, AgentError>>) -> Result<T, AgentError> {
     tokio::time::timeout(ANSWER_LIMIT, work).await.unwrap_or(Err(AgentError::Slow))
 }
@@ -185,7 +211,7 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, 
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| AgentError::Garbled(error.to_string()))
+        .map_err(|error| AgentError::Unreachable(std::io::Error::other(error)))
 }
 
 async fn refused(response: http::Response<hyper::body::Incoming>) -> AgentError {
@@ -194,7 +220,10 @@ async fn refused(response: http::Response<hyper::body::Incoming>) -> AgentError 
         .await
         .ok()
         .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-        .and_then(|problem| problem.get("detail")?.as_str().map(str::to_owned))
+        .and_then(|problem| problem.get("detail")?.as_str().map(|detail| plain(detail, DETAIL_LIMIT)))
         .unwrap_or_default();
     AgentError::Refused { status, detail }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ impl FakeDriver {
         AgentClient { endpoint: Endpoint::Memory(Dial(self.shared.clone(), session)), token }
     }
 
-    pub(super) fn presence(&self, session: SessionId) -> Presence {
+    pub(crate) fn presence(&self, session: SessionId) -> Presence {
         match self.session(session) {
             Some(agent) if agent.is_present() => Presence::Present,
             Some(agent) => Presence::Gone { last_status: Some(agent.status()) },
@@ -132,7 +132,7 @@ impl FakeDriver {
         }
     }
 
-    pub(super) fn list(&self) -> Vec<SessionId> {
+    pub(crate) fn list(&self) -> Vec<SessionId> {
         self.sandboxes().keys().copied().collect()
     }
 

@@ -81,7 +81,7 @@ impl Sessions {
         });
     }
 
-    fn retiring(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<SessionId>> {
+    pub(super) fn retiring(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<SessionId>> {
         self.0.retiring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -73,7 +73,7 @@ impl Report {
 }
 
 /// One line of at most `max` characters without control characters.
-pub(super) fn plain(text: &str, max: usize) -> String {
+pub(crate) fn plain(text: &str, max: usize) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max).collect()
 }
 

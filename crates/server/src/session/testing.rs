@@ -72,3 +72,85 @@ pub(crate) async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     });
     assert!(patience.await.is_ok(), "never: {what}");
 }
+
+/// Replaces the server around its database and its driver, as a crash and a new start do. Nothing of the old one runs
+/// on. The clients speak to the new one afterwards.
+pub(crate) async fn restart(app: &mut TestApp, clients: &mut [&mut Client]) {
+    stop(app).await;
+    begin_again(app, clients);
+}
+
+/// Ends the server; sessions live on.
+pub(crate) async fn stop(app: &TestApp) {
+    app.app.background.end().await;
+}
+
+/// The next run of the server.
+pub(crate) fn begin_again(app: &mut TestApp, clients: &mut [&mut Client]) {
+    let background = crate::state::Background::default();
+    let old = &app.app;
+    let sessions = crate::session::Sessions::new(
+        old.settings.clone(),
+        old.db.clone(),
+        old.clock.clone(),
+        old.driver.clone(),
+        old.workspaces.clone(),
+        background.clone(),
+    );
+    app.app = crate::state::App { sessions, background, ..old.clone() };
+    app.app.start();
+    let router = crate::api::router(app.app.clone());
+    for client in clients {
+        let mut again = app.client_of(router.clone());
+        again.user = client.user;
+        again.set_bearer(client.bearer().expect("signed in"));
+        **client = again;
+    }
+}
+
+/// An open event stream.
+pub(crate) struct Events {
+    body: axum::body::BodyDataStream,
+    text: String,
+}
+
+impl Events {
+    pub async fn open(client: &mut Client) -> Self {
+        let request = client.request("GET", "/api/v1/events").body(axum::body::Body::empty()).expect("a request");
+        let response = client.send_streaming(request).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { body: response.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// The next event and its data; None at the end of the stream.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        use futures::StreamExt;
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let parsed = field("event:")
+                    .zip(field("data:"))
+                    .map(|(name, data)| (name.to_owned(), serde_json::from_str(data).expect("JSON")));
+                self.text = rest.to_owned();
+                // Comments are heartbeats.
+                if parsed.is_some() {
+                    return parsed;
+                }
+                continue;
+            }
+            let more = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("something happens")?;
+            self.text.push_str(std::str::from_utf8(&more.expect("the stream goes on")).expect("UTF-8"));
+        }
+    }
+
+    /// The next event of this name of which it is so.
+    pub async fn until(&mut self, name: &str, so: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let (event, data) = self.next().await.expect("the stream goes on");
+            if event == name && so(&data) {
+                return data;
+            }
+        }
+    }
+}
