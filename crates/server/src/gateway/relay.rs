@@ -68,7 +68,8 @@ impl Closed {
 
 /// At most `REASON_LIMIT` bytes, whole characters.
 fn cut(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_LIMIT)]
+    let fits = reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= REASON_LIMIT);
+    &reason[..fits.last().unwrap_or(0)]
 }
 
 /// Relays until it ends, then says why. `over` ends it from outside; `agent_closed` finds out why the agent hung up.
@@ -182,3 +183,6 @@ impl Heard {
         self.start.elapsed().saturating_sub(Duration::from_millis(self.at_ms.load(Ordering::Relaxed)))
     }
 }
+
+#[cfg(test)]
+mod tests;
