@@ -45,7 +45,7 @@ pub enum PathError {
     Escape,
     #[error("A new name must not contain line breaks or other control characters.")]
     Control,
-    #[error("A new name must be valid Unicode.")]
+    #[error("The name must be valid Unicode.")]
     NotUnicode,
     #[error("This name is kept for the platform itself. Choose another one.")]
     Reserved,

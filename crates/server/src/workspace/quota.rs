@@ -46,6 +46,8 @@ impl Quota {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
     quota: Quota,
+    /// Everything could be counted.
+    complete: bool,
     at: Instant,
     /// Bytes written by uploads since.
     added: u64,
@@ -82,25 +84,30 @@ impl Workspace {
     async fn measure_now(&self) -> Result<Quota, FileError> {
         let (mechanism, quota_bytes) = (self.mechanism, self.quota_bytes);
         let at = Instant::now();
-        let quota = self
+        let (quota, complete) = self
             .with_root(move |root| match mechanism {
-                QuotaMechanism::Image => ask_kernel(root, mechanism, quota_bytes),
+                QuotaMechanism::Image => Ok((ask_kernel(root, mechanism, quota_bytes)?, true)),
                 // The kernel's numbers are the project's only where the folder passes it on.
                 QuotaMechanism::ProjectQuota if capacity(root)? <= quota_bytes.saturating_mul(2) => {
-                    ask_kernel(root, mechanism, quota_bytes)
+                    Ok((ask_kernel(root, mechanism, quota_bytes)?, true))
                 }
-                QuotaMechanism::ProjectQuota | QuotaMechanism::Watcher => walk(root, mechanism, quota_bytes),
+                QuotaMechanism::ProjectQuota | QuotaMechanism::Watcher => {
+                    let (used_bytes, complete) = disk_usage(root, MAX_ENTRIES)?;
+                    // What can't be counted counts as exceeded: only a session that hides its use makes such things.
+                    let exceeded = !complete || used_bytes >= quota_bytes;
+                    Ok((Quota { used_bytes, quota_bytes, mechanism, exceeded }, complete))
+                }
             })
             .await?;
-        *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Usage { quota, at, added: 0 });
+        *self.shared.usage.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Usage { quota, complete, at, added: 0 });
         Ok(quota)
     }
 
     /// The last measurement plus what was uploaded since; the admin's newest limit.
     fn with_added(&self, usage: Usage) -> Quota {
         let used_bytes = usage.quota.used_bytes.saturating_add(usage.added);
-        let exceeded =
-            usage.quota.exceeded && usage.quota.used_bytes >= self.quota_bytes || used_bytes >= self.quota_bytes;
+        let exceeded = !usage.complete || used_bytes >= self.quota_bytes;
         Quota { used_bytes, quota_bytes: self.quota_bytes, exceeded, ..usage.quota }
     }
 
@@ -130,15 +137,8 @@ fn ask_kernel(root: &Folder, mechanism: QuotaMechanism, quota_bytes: u64) -> Res
     Ok(Quota { used_bytes, quota_bytes, mechanism, exceeded: left == 0 || used_bytes >= quota_bytes })
 }
 
-/// What can't be counted (nested too deep, too many, unreadable) counts as exceeded: only a session that hides its use
-/// makes such things.
-fn walk(root: &Folder, mechanism: QuotaMechanism, quota_bytes: u64) -> Result<Quota, FileError> {
-    let (used_bytes, complete) = disk_usage(root, MAX_ENTRIES)?;
-    let exceeded = !complete || used_bytes >= quota_bytes;
-    Ok(Quota { used_bytes, quota_bytes, mechanism, exceeded })
-}
-
-/// Bytes that what is in a folder takes on the disk, and whether everything could be counted.
+/// Bytes that what is in a folder takes on the disk, and whether everything could be counted: not when it is nested too
+/// deep, too much, or unreadable.
 pub(super) fn disk_usage(root: &Folder, max_entries: usize) -> Result<(u64, bool), FileError> {
     let device = root.own_stat()?.st_dev;
     let mut bytes = 0_u64;

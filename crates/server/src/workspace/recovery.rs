@@ -18,6 +18,8 @@ use super::{Workspace, platform_folder, trash};
 
 /// Most copies listed; the newest.
 const MAX_ENTRIES: usize = 1000;
+/// Most names looked at.
+const MAX_SCANNED: usize = 100_000;
 /// Largest description, bytes.
 const MAX_DESCRIPTION: u64 = 64 * 1024;
 /// Longest name shown, characters.
@@ -62,7 +64,7 @@ impl Workspace {
         self.with_root(|root| {
             let folder = recovery_folder(root)?;
             let mut found = vec![];
-            for name in folder.names()?.collect::<Result<Vec<_>, _>>()? {
+            for name in folder.names()?.take(MAX_SCANNED).collect::<Result<Vec<_>, _>>()? {
                 if let Some((id, stat)) = identify(&folder, &name)? {
                     found.push((entry::modified(&stat), id, stat));
                 }
@@ -102,18 +104,6 @@ impl Workspace {
             trash::put(root, &folder, &copy, &path, now)?;
             let _ = folder.remove_file(&id.description()?);
             Ok(())
-        })
-        .await
-    }
-
-    /// Where the copy is, for opening it in a session: relative to the workspace.
-    ///
-    /// # Errors
-    /// `NoRecovery`.
-    pub async fn recovery_path(&self, id: RecoveryId) -> Result<String, FileError> {
-        self.with_root(move |root| {
-            recovery_folder(root)?.open_file(&id.copy()?).map_err(missing)?;
-            Ok(format!("{RECOVERY_DIR}/{id}.xcf"))
         })
         .await
     }

@@ -23,6 +23,8 @@ use super::{Workspace, quota, trash_folder};
 pub const KEPT: time::Duration = time::Duration::days(30);
 /// Most entries listed.
 const MAX_ENTRIES: usize = 10_000;
+/// Most entries that one request deletes.
+const MAX_AT_ONCE: usize = 100_000;
 /// Largest note, bytes: two escaped paths would fit.
 const MAX_NOTE: u64 = 16 * 1024;
 /// How long one request empties folders; the rest goes with the next.
@@ -124,7 +126,7 @@ impl Workspace {
         let finished = self
             .with_root(move |root| {
                 let trash = trash_folder(root)?;
-                let ids = ids(&trash)?.collect::<Result<Vec<_>, _>>()?;
+                let ids = ids(&trash)?.take(MAX_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
                 for id in ids {
                     let due = before
                         .is_none_or(|before| describe(&trash, id).is_ok_and(|(entry, _)| entry.deleted_at < before));
@@ -176,24 +178,30 @@ pub(super) fn replace(
 ) -> Result<(), FileError> {
     let trash = trash_folder(root)?;
     let (id, stored) = write_note(&trash, parent, name, path, now)?;
-    from.rename_new(new_name, &trash, &stored)?;
-    match trash.exchange(&stored, parent, name) {
-        Ok(()) => {}
-        // There is nothing to replace any more.
-        Err(FileError::NotFound) => {
-            if let Err(error) = trash.rename_new(&stored, parent, name) {
-                trash.rename_new(&stored, from, new_name)?;
-                return Err(error);
-            }
-            let _ = trash.remove_file(&note_name(id)?);
-        }
-        Err(error) => {
-            trash.rename_new(&stored, from, new_name)?;
-            return Err(error);
-        }
-    }
+    swap(&trash, (id, &stored), (from, new_name), (parent, name))?;
     trash.sync()?;
     parent.sync()
+}
+
+fn swap(
+    trash: &Folder,
+    (id, stored): (Uuid, &Name),
+    (from, new_name): (&Folder, &Name),
+    (parent, name): (&Folder, &Name),
+) -> Result<(), FileError> {
+    from.rename_new(new_name, trash, stored)?;
+    let swapped = match trash.exchange(stored, parent, name) {
+        // There is nothing to replace any more, and nothing to keep.
+        Err(FileError::NotFound) => {
+            trash.rename_new(stored, parent, name).and_then(|()| trash.remove_file(&note_name(id)?))
+        }
+        other => other,
+    };
+    if swapped.is_err() {
+        trash.rename_new(stored, from, new_name)?;
+        let _ = trash.remove_file(&note_name(id)?);
+    }
+    swapped
 }
 
 /// Tries a name and then its variants until `rename` succeeds.
@@ -360,9 +368,12 @@ fn move_to_purge(folder: &Folder, name: &Name, purge: &Folder) -> Result<(), Fil
     }
 }
 
-/// Empties `.purge`; false when time ran out before. Folders in folders are moved up first, so that any depth takes two open folders.
 fn purge(trash: &Folder) -> Result<bool, FileError> {
-    let until = Instant::now() + PURGE_TIME;
+    purge_until(trash, Instant::now() + PURGE_TIME)
+}
+
+/// Empties `.purge`; false when time ran out before. Folders in folders are moved up first, so that any depth takes two open folders.
+fn purge_until(trash: &Folder, until: Instant) -> Result<bool, FileError> {
     let purge = trash.ensure_folder(&Name::parse(PURGE)?)?;
     loop {
         let mut removed = 0_usize;
@@ -423,5 +434,134 @@ fn remove_tree_step(purge: &Folder, name: &Name, until: Instant) -> Result<(), F
     match purge.remove_empty_folder(name) {
         Err(FileError::Exists) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::*;
+    use crate::workspace::tests::again;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).expect("a name")
+    }
+
+    /// A workspace without an application around it.
+    fn workspace() -> (tempfile::TempDir, Folder) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Folder::open(folder.path(), None).unwrap();
+        (folder, root)
+    }
+
+    fn put_at(root: &Folder, path: &str) -> Uuid {
+        let trash = trash_folder(root).unwrap();
+        let before: Vec<Uuid> = ids(&trash).unwrap().map(Result::unwrap).collect();
+        put(root, root, &name(path), &WorkspacePath::parse(path).unwrap(), OffsetDateTime::UNIX_EPOCH).unwrap();
+        ids(&trash).unwrap().map(Result::unwrap).find(|id| !before.contains(id)).unwrap()
+    }
+
+    fn left(at: &Path) -> usize {
+        std::fs::read_dir(at.join(".gimp-platform/trash/.purge")).unwrap().count()
+    }
+
+    #[test]
+    fn emptying_goes_on_where_time_ran_out() {
+        let (at, root) = workspace();
+        std::fs::create_dir_all(at.path().join("a/b/c")).unwrap();
+        for file in ["a/1", "a/b/2", "a/b/c/3"] {
+            std::fs::write(at.path().join(file), b"x").unwrap();
+        }
+        let id = put_at(&root, "a");
+        let trash = trash_folder(&root).unwrap();
+        discard(&trash, id).unwrap();
+        let mut rounds = 0;
+        while !purge_until(&trash, Instant::now()).unwrap() {
+            rounds += 1;
+        }
+        assert!(rounds > 1);
+        assert_eq!(left(at.path()), 0);
+        assert!(matches!(discard(&trash, id), Err(FileError::NotInTrash)));
+    }
+
+    /// A server that is not root may not look into what a session locked.
+    #[test]
+    fn locked_folders_are_emptied_by_a_server_of_an_ordinary_user() {
+        // Root without its right to ignore permissions is an ordinary owner.
+        const DROP: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
+        if rustix::process::geteuid().is_root()
+            && !again("workspace::trash::tests::locked_folders_are_emptied_by_a_server_of_an_ordinary_user", &DROP)
+        {
+            return;
+        }
+        let (at, root) = workspace();
+        std::fs::create_dir_all(at.path().join("a/read-only/inner/deep")).unwrap();
+        std::fs::create_dir_all(at.path().join("a/closed/inner")).unwrap();
+        for file in ["a/read-only/1", "a/read-only/inner/2", "a/closed/inner/3"] {
+            std::fs::write(at.path().join(file), b"x").unwrap();
+        }
+        for (folder, mode) in
+            [("a/read-only/inner", 0o500), ("a/read-only", 0o500), ("a/closed/inner", 0), ("a/closed", 0)]
+        {
+            std::fs::set_permissions(at.path().join(folder), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let id = put_at(&root, "a");
+        let trash = trash_folder(&root).unwrap();
+        discard(&trash, id).unwrap();
+        assert!(purge(&trash).unwrap());
+        assert_eq!(left(at.path()), 0);
+    }
+
+    #[test]
+    fn a_file_that_vanished_before_it_was_replaced_leaves_nothing_in_the_trash() {
+        let (at, root) = workspace();
+        std::fs::write(at.path().join("old"), b"old").unwrap();
+        std::fs::write(at.path().join("new"), b"new").unwrap();
+        let path = WorkspacePath::parse("old").unwrap();
+        let trash = trash_folder(&root).unwrap();
+        let (id, stored) = write_note(&trash, &root, &name("old"), &path, OffsetDateTime::UNIX_EPOCH).unwrap();
+        std::fs::remove_file(at.path().join("old")).unwrap();
+        swap(&trash, (id, &stored), (&root, &name("new")), (&root, &name("old"))).unwrap();
+        assert_eq!(std::fs::read(at.path().join("old")).unwrap(), b"new");
+        assert_eq!(ids(&trash).unwrap().count(), 0);
+        assert!(!at.path().join(format!(".gimp-platform/trash/{id}.json")).exists());
+    }
+
+    #[test]
+    fn what_can_not_be_replaced_stays_and_so_does_what_should_replace_it() {
+        let (at, root) = workspace();
+        std::fs::write(at.path().join("old"), b"old").unwrap();
+        std::fs::write(at.path().join("new"), b"new").unwrap();
+        std::fs::create_dir(at.path().join("folder")).unwrap();
+        let folder = root.child(&name("folder")).unwrap();
+        std::fs::remove_dir(at.path().join("folder")).unwrap();
+        let trash = trash_folder(&root).unwrap();
+        let path = WorkspacePath::parse("old").unwrap();
+        let (id, stored) = write_note(&trash, &root, &name("old"), &path, OffsetDateTime::UNIX_EPOCH).unwrap();
+        // The folder is gone: nothing can be there or appear there.
+        assert!(swap(&trash, (id, &stored), (&root, &name("new")), (&folder, &name("old"))).is_err());
+        assert_eq!(std::fs::read(at.path().join("old")).unwrap(), b"old");
+        assert_eq!(std::fs::read(at.path().join("new")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_folder_without_note_comes_back_under_its_id() {
+        let (at, root) = workspace();
+        std::fs::create_dir(at.path().join("folder")).unwrap();
+        let id = put_at(&root, "folder");
+        std::fs::remove_file(at.path().join(format!(".gimp-platform/trash/{id}.json"))).unwrap();
+        let trash = trash_folder(&root).unwrap();
+        let (entry, path) = describe(&trash, id).unwrap();
+        assert_eq!((entry.kind, entry.size, path.to_string()), (EntryKind::Folder, 0, id.to_string()));
+    }
+
+    #[test]
+    fn a_name_that_is_never_free_is_given_up() {
+        let taken = free_name(&name("a"), "restored", |_| Err(FileError::Exists));
+        assert!(matches!(taken, Err(FileError::Exists)));
+        let broken = free_name(&name("a"), "restored", |_| Err(FileError::Forbidden));
+        assert!(matches!(broken, Err(FileError::Forbidden)));
     }
 }

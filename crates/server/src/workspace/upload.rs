@@ -29,6 +29,8 @@ use crate::driver::QuotaMechanism;
 pub const KEPT: time::Duration = time::Duration::days(7);
 /// Unfinished uploads of one user.
 pub const MAX_UNFINISHED: usize = 100;
+/// Most names looked at in the folder: only a session that plays tricks has more.
+const MAX_SCANNED: usize = 100_000;
 /// What clients are advised to send at once, bytes.
 pub const CHUNK_SIZE: u64 = 8 * 1024 * 1024;
 /// Bytes gathered before they are written: what a receiving request holds in memory.
@@ -124,6 +126,10 @@ impl Workspace {
         self.with_root(move |root| {
             let (parent, name) = new_place(root, &request.path)?;
             may_take_place(&parent, name, request.overwrite)?;
+            let disk = rustix::fs::fstatvfs(root.fd())?;
+            if request.size > disk.f_bavail.saturating_mul(disk.f_frsize) {
+                return Err(FileError::DiskFull);
+            }
             let uploads = upload_folder(root)?;
             if ids(&uploads)?.count() >= MAX_UNFINISHED {
                 return Err(FileError::TooManyUploads(MAX_UNFINISHED));
@@ -232,7 +238,7 @@ impl Workspace {
     pub(super) async fn upload_purge(&self, before: OffsetDateTime) -> Result<(), FileError> {
         self.with_root(move |root| {
             let uploads = upload_folder(root)?;
-            for name in uploads.names()?.collect::<Result<Vec<_>, _>>()? {
+            for name in uploads.names()?.take(MAX_SCANNED).collect::<Result<Vec<_>, _>>()? {
                 if uploads.stat(&name).is_ok_and(|stat| entry::modified(&stat) < before)
                     && let Some(id) = id_of(&name)
                     && offset_changed(&uploads, id) < before

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, ReadBuf};
 use tokio_util::io::ReaderStream;
 
@@ -73,7 +74,9 @@ pub(in crate::api) async fn send(content: Content, headers: &HeaderMap) -> Resul
     let mut response = (status, body).into_response();
     let out = response.headers_mut();
     out.insert(header::ETAG, value(etag)?);
-    out.insert(header::LAST_MODIFIED, value(httpdate::fmt_http_date(content.modified.into()))?);
+    // A session can set any time; HTTP has none before 1970.
+    let modified = content.modified.max(OffsetDateTime::UNIX_EPOCH);
+    out.insert(header::LAST_MODIFIED, value(httpdate::fmt_http_date(modified.into()))?);
     // Ours to keep, but ask each time.
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));

@@ -13,12 +13,9 @@ use crate::driver::agent_client::AgentError;
 use crate::error::Problem;
 use crate::ids::SessionId;
 use crate::state::App;
+use crate::workspace::path::{PathError, WorkspacePath};
 
-/// Longest path, bytes.
-const MAX_PATH: usize = 4096;
 const MAX_RECOVERY: usize = 64;
-/// Top of a path that belongs to the platform.
-const PLATFORM_FOLDER: &str = ".gimp-platform";
 
 /// Exactly one of the two.
 #[derive(Deserialize, ToSchema)]
@@ -66,9 +63,9 @@ pub async fn open(
 
 fn check(request: Request) -> Result<OpenRequest, Problem> {
     match (request.path, request.recovery_id) {
-        (Some(path), None) => match path_error(&path) {
-            None => Ok(OpenRequest { path, as_new: false }),
-            Some(message) => Err(Problem::invalid(&[("path", message.to_owned())])),
+        (Some(path), None) => match plain_path(&path) {
+            Ok(path) => Ok(OpenRequest { path, as_new: false }),
+            Err(error) => Err(Problem::invalid(&[("path", error.to_string())])),
         },
         (None, Some(id)) if is_recovery_id(&id) => {
             Ok(OpenRequest { path: format!("{RECOVERY_DIR}/{id}.xcf"), as_new: true })
@@ -82,18 +79,12 @@ fn check(request: Request) -> Result<OpenRequest, Problem> {
     }
 }
 
-fn path_error(path: &str) -> Option<&'static str> {
-    let mut parts = path.split('/').peekable();
-    if path.len() > MAX_PATH {
-        return Some("The path is too long.");
-    }
-    if parts.peek() == Some(&PLATFORM_FOLDER) {
-        return Some("This folder belongs to the platform.");
-    }
-    if path.contains('\0') || parts.any(|part| part.is_empty() || part == "." || part == "..") {
-        return Some("The path must be relative to the workspace, without empty parts, . and ...");
-    }
-    None
+/// As the session's file system has it.
+fn plain_path(text: &str) -> Result<String, PathError> {
+    let path = WorkspacePath::parse(text)?;
+    // Not the workspace itself.
+    path.split_names()?;
+    path.plain().ok_or(PathError::NotUnicode)
 }
 
 fn is_recovery_id(id: &str) -> bool {
@@ -111,11 +102,11 @@ mod tests {
         /// Nothing that gets through leaves the workspace or reaches the platform's own folder.
         #[test]
         fn paths_stay_inside(path in "[a-z./\\\\\0]{0,20}|\\.gimp-platform[/a-z.]{0,12}") {
-            if path_error(&path).is_none() {
+            if let Ok(path) = plain_path(&path) {
                 let path = std::path::Path::new(&path);
                 prop_assert!(path.components().all(|part| matches!(part, std::path::Component::Normal(_))));
                 prop_assert!(path.components().count() > 0);
-                prop_assert!(!path.starts_with(PLATFORM_FOLDER));
+                prop_assert!(!path.starts_with(crate::workspace::path::PLATFORM_FOLDER));
             }
         }
 

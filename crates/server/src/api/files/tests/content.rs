@@ -147,3 +147,17 @@ async fn folders_and_missing_files_have_no_content() {
     fixture.get("missing").await.expect_problem(404, "files.notFound");
     fixture.get("missing/file").await.expect_problem(404, "files.notFound");
 }
+
+#[tokio::test]
+async fn any_time_that_a_session_sets_is_served() {
+    use rustix::fs::{Timespec, Timestamps};
+    let mut fixture = Fixture::new().await;
+    std::fs::write(fixture.home.join("f"), b"f").unwrap();
+    for seconds in [-3_000_000_000, -1, 0, 1 << 33, 1 << 40, i64::MAX] {
+        let file = std::fs::File::open(fixture.home.join("f")).unwrap();
+        let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+        rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time }).unwrap();
+        assert_eq!(fixture.get("f").await.status(), 200);
+        assert_eq!(fixture.names("").await, ["f"]);
+    }
+}

@@ -1,25 +1,19 @@
-use std::process::Command;
-
 use serde_json::json;
 
 use super::Fixture;
+use crate::driver::QuotaMechanism;
+use crate::workspace::error::FileError;
 use crate::workspace::path::WorkspacePath;
+use crate::workspace::tests::again;
+use crate::workspace::upload::UploadRequest;
 
-/// Runs a test again in a mount namespace of its own, so that it may mount and nothing is left behind. True inside.
+/// Runs a test again where it may mount and nothing is left behind. True there.
 fn in_own_mounts(test: &str) -> bool {
-    const INSIDE: &str = "GIMP_PLATFORM_TEST_INSIDE_OWN_MOUNTS";
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private"]);
+    let mut wrapper = vec!["unshare", "--mount", "--propagation", "private"];
     if !rustix::process::geteuid().is_root() {
-        command.arg("--map-root-user");
+        wrapper.push("--map-root-user");
     }
-    command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
-    let status = command.status().expect("util-linux is installed");
-    assert!(status.success(), "{status}");
-    false
+    again(test, &wrapper)
 }
 
 fn mount_small_disk(at: &std::path::Path, size: &str) {
@@ -49,10 +43,11 @@ fn run(test: impl Future<Output = ()>) {
 async fn full_disk() {
     let mut fixture = Fixture::new().await;
     mount_small_disk(&fixture.home, "4m");
-    fixture.upload("filler", &vec![1; 2 << 20]).await;
-    fixture.upload("folder-less", b"small").await;
+    fixture.begin("too big", 5 << 20, false).await.expect_problem(507, "files.diskFull");
+    fixture.upload("small", b"small").await;
     let bytes: Vec<u8> = (0..3_u32 << 20).map(|number| u8::try_from(number % 251).unwrap()).collect();
     let id = fixture.begun("picture.xcf", bytes.len() as u64).await;
+    fixture.upload("filler", &vec![1; 2 << 20]).await;
     fixture.part(&id, 0, bytes.clone()).await.expect_problem(507, "files.diskFull");
     // What fits is kept, on the disk as well as in the count.
     let offset: u64 = fixture.progress(&id).await.header("upload-offset").unwrap().parse().unwrap();
@@ -83,29 +78,36 @@ async fn full_disk() {
     let rest = bytes[usize::try_from(offset).unwrap()..].to_vec();
     fixture.part(&id, offset, rest).await.expect(201);
     assert_eq!(fixture.get("picture.xcf").await.body, bytes);
-    assert_eq!(fixture.get("folder-less").await.text(), "small");
+    assert_eq!(fixture.get("small").await.text(), "small");
 }
 
 async fn full_image() {
     let fixture = Fixture::new().await;
     mount_small_disk(&fixture.home, "4m");
     let mut workspace = fixture.app.app.workspaces.open(fixture.user.user.unwrap()).await.unwrap();
-    workspace.pretend_image();
+    workspace.pretend(QuotaMechanism::ProjectQuota);
+    assert_eq!(workspace.measure().await.unwrap().quota_bytes, 4 << 20);
+    workspace.pretend(QuotaMechanism::Image);
     let quota = workspace.quota().await.unwrap();
     assert_eq!((quota.quota_bytes, quota.exceeded), (4 << 20, false));
     std::fs::write(fixture.home.join("filler"), vec![1; 3 << 20]).unwrap();
     assert!((3 << 20..4 << 20).contains(&workspace.quota().await.unwrap().used_bytes));
-    let request = crate::workspace::upload::UploadRequest {
-        path: WorkspacePath::parse("big").unwrap(),
-        size: 2 << 20,
-        overwrite: false,
-    };
+    let request = UploadRequest { path: WorkspacePath::parse("big").unwrap(), size: 2 << 20, overwrite: false };
     let error = workspace.upload_create(request).await.unwrap_err();
     assert!(error.to_string().contains("2097152 bytes are needed"), "{error}");
-    let _ = std::fs::write(fixture.home.join("rest"), vec![1; 2 << 20]);
+    // Room enough when it begins, taken by a session while it arrives.
+    let request = UploadRequest { path: WorkspacePath::parse("big").unwrap(), size: 900 << 10, overwrite: false };
+    let id = workspace.upload_create(request).await.unwrap();
+    let rest = fixture.home.join("rest");
+    let body = futures::stream::once(async move {
+        let _ = std::fs::write(rest, vec![1; 2 << 20]);
+        Ok::<_, std::io::Error>(bytes::Bytes::from(vec![1; 900 << 10]))
+    });
+    let error = workspace.upload_receive(id, 0, None, Box::pin(body)).await.unwrap_err();
+    assert!(matches!(error, FileError::QuotaExceeded { needed: 921_600, .. }), "{error:?}");
     let quota = workspace.quota().await.unwrap();
     assert!(quota.exceeded && quota.left() == 0, "{quota:?}");
     // The disk beneath notices too.
     let error = workspace.fill_for_test().await.unwrap_err();
-    assert!(matches!(error, crate::workspace::error::FileError::QuotaExceeded { .. }), "{error}");
+    assert!(matches!(error, FileError::QuotaExceeded { .. }), "{error}");
 }
