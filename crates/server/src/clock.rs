@@ -9,6 +9,9 @@ use tokio::sync::watch;
 const GLANCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Wall clock, UTC, whole milliseconds (what both databases keep). Clones share the shift.
+///
+/// SQLite compares times as text of varying length: in SQL the order of two times within one second is not to be relied
+/// on. Sort by id, and compare in Rust where it matters.
 #[derive(Debug, Clone)]
 pub struct Clock {
     shift: Arc<watch::Sender<Duration>>,
