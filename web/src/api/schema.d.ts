@@ -1,7 +1,76 @@
 // Generated from openapi.json by `npm run api`. Do not edit.
 
 export interface paths {
-    "/api/v1/auth/register": {
+    "/api/v1/admin/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened to accounts. */
+        get: operations["adminAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/invites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Invites that are open, or were used or expired in the last 30 days. */
+        get: operations["adminInvites"];
+        put?: never;
+        /** Makes an invite for one account. */
+        post: operations["adminInvite"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/machine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Load, room and protections of the machine. */
+        get: operations["adminMachine"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sessions of all users, or those with a status. */
+        get: operations["adminSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/sessions/{id}": {
         parameters: {
             query?: never;
             header?: never;
@@ -10,8 +79,96 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Makes an account and signs it in. The first account of all becomes administrator. */
-        post: operations["register"];
+        post?: never;
+        /** Ends anybody's session, with reason `admin`. GIMP saves copies of what is unsaved first. Harmless if it has ended. */
+        delete: operations["adminEndSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Accounts, or those that match. */
+        get: operations["adminUsers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes role, state or quota of an account. */
+        patch: operations["adminUpdateUser"];
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/reset-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Makes a link by which a user chooses a new password: for platforms without a mail server. The account's sign-ins
+         *     end when it is used, not before.
+         */
+        post: operations["adminResetLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends all sign-ins of a user. Their sessions go on. */
+        post: operations["adminSignOut"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How to get an account here. */
+        get: operations["authConfig"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -29,26 +186,6 @@ export interface paths {
         put?: never;
         /** Signs in. What is answered to a wrong password, and how soon, does not tell whether the account exists. */
         post: operations["login"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/auth/refresh": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Exchanges a refresh token for a new pair. One that comes back later than 10 s after it was exchanged, or from
-         *     elsewhere, ends the sign-in: somebody copied it.
-         */
-        post: operations["refresh"];
         delete?: never;
         options?: never;
         head?: never;
@@ -109,76 +246,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/auth/config": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** How to get an account here. */
-        get: operations["authConfig"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/users/profile": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Whose access token this is. */
-        get: operations["profile"];
-        /** Changes names or e-mail address of the signed-in user. */
-        put: operations["updateProfile"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/users/password": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        /** Changes the signed-in user's password and ends their other sign-ins. */
-        put: operations["changePassword"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/users/signins": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Where the signed-in user is signed in. */
-        get: operations["signIns"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/users/signins/{id}": {
+    "/api/v1/auth/refresh": {
         parameters: {
             query?: never;
             header?: never;
@@ -187,115 +255,48 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post?: never;
-        /** Ends one of the user's sign-ins, whichever asks. */
-        delete: operations["revokeSignIn"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/sessions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The user's sessions, the newest first, ended ones too. */
-        get: operations["listSessions"];
-        put?: never;
-        /** Begins a session. The answer comes at once; the start goes on, see `/events` or `/sessions/{id}/status`. */
-        post: operations["createSession"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/sessions/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One session. */
-        get: operations["readSession"];
-        put?: never;
-        post?: never;
         /**
-         * Ends a session: GIMP saves copies of what is unsaved and quits. The answer comes at once; the end goes on, see
-         *     `/events`. Harmless if it has ended.
+         * Exchanges a refresh token for a new pair. One that comes back later than 10 s after it was exchanged, or from
+         *     elsewhere, ends the sign-in: somebody copied it.
          */
-        delete: operations["endSession"];
+        post: operations["refresh"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/api/v1/sessions/{id}/status": {
+    "/api/v1/auth/register": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** How a session is: for progress, and for what this GIMP can do. */
-        get: operations["sessionStatus"];
+        get?: never;
+        put?: never;
+        /** Makes an account and signs it in. The first account of all becomes administrator. */
+        post: operations["register"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Event `sessions` first, with the full state; then `session` (a Session), `notice` and `quota` as things change. A
+         *     reader that is too slow is cut off and gets the full state when it connects again.
+         */
+        get: operations["events"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/sessions/{id}/extend": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Moves the end of a session to a whole session time from now. */
-        post: operations["extendSession"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/sessions/{id}/screen": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        /** Gives the picture the size of the browser's window. */
-        put: operations["setScreen"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/sessions/{id}/open": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Opens a file in the running GIMP. */
-        post: operations["openFile"];
         delete?: never;
         options?: never;
         head?: never;
@@ -311,6 +312,23 @@ export interface paths {
         };
         /** What is in a folder. */
         get: operations["files_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/files/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A file's bytes, whole or in part. */
+        get: operations["files_content"];
         put?: never;
         post?: never;
         delete?: never;
@@ -353,6 +371,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/files/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A small picture of a file, at most 256 pixels wide and high. */
+        get: operations["files_thumbnail"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/files/trash": {
         parameters: {
             query?: never;
@@ -372,23 +407,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/files/trash/{id}/restore": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Puts something back where it was, under another name if there is something else by now. */
-        post: operations["trash_restore"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/files/trash/{id}": {
         parameters: {
             query?: never;
@@ -401,6 +419,23 @@ export interface paths {
         post?: never;
         /** Deletes one entry of the trash for good. */
         delete: operations["trash_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/files/trash/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Puts something back where it was, under another name if there is something else by now. */
+        post: operations["trash_restore"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -440,6 +475,182 @@ export interface paths {
         head: operations["uploads_progress"];
         /** The next bytes of an upload. */
         patch: operations["uploads_receive"];
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The user's sessions, the newest first, ended ones too. */
+        get: operations["listSessions"];
+        put?: never;
+        /** Begins a session. The answer comes at once; the start goes on, see `/events` or `/sessions/{id}/status`. */
+        post: operations["createSession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One session. */
+        get: operations["readSession"];
+        put?: never;
+        post?: never;
+        /**
+         * Ends a session: GIMP saves copies of what is unsaved and quits. The answer comes at once; the end goes on, see
+         *     `/events`. Harmless if it has ended.
+         */
+        delete: operations["endSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}/extend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Moves the end of a session to a whole session time from now. */
+        post: operations["extendSession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Opens a file in the running GIMP. */
+        post: operations["openFile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}/screen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Gives the picture the size of the browser's window. */
+        put: operations["setScreen"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a session is: for progress, and for what this GIMP can do. */
+        get: operations["sessionStatus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes the signed-in user's password and ends their other sign-ins. */
+        put: operations["changePassword"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/profile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whose access token this is. */
+        get: operations["profile"];
+        /** Changes names or e-mail address of the signed-in user. */
+        put: operations["updateProfile"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/signins": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the signed-in user is signed in. */
+        get: operations["signIns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/signins/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends one of the user's sign-ins, whichever asks. */
+        delete: operations["revokeSignIn"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/workspace": {
@@ -488,301 +699,6 @@ export interface paths {
         post?: never;
         /** Moves a copy to the trash. */
         delete: operations["recovery_delete"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/users": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Accounts, or those that match. */
-        get: operations["adminUsers"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/users/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        /** Changes role, state or quota of an account. */
-        patch: operations["adminUpdateUser"];
-        trace?: never;
-    };
-    "/api/v1/admin/users/{id}/sign-out": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Ends all sign-ins of a user. Their sessions go on. */
-        post: operations["adminSignOut"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/users/{id}/reset-link": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Makes a link by which a user chooses a new password: for platforms without a mail server. The account's sign-ins
-         *     end when it is used, not before.
-         */
-        post: operations["adminResetLink"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/invites": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Invites that are open, or were used or expired in the last 30 days. */
-        get: operations["adminInvites"];
-        put?: never;
-        /** Makes an invite for one account. */
-        post: operations["adminInvite"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/sessions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query?: {
-                    status?: string;
-                    cursor?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["AdminSessions"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/sessions/{id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                202: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/machine": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Machine"];
-                    };
-                };
-                /** @description problem */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/audit": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What happened to accounts. */
-        get: operations["adminAudit"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Event `sessions` first, with the full state; then `session` (a Session), `notice` and `quota` as things change. A
-         *     reader that is too slow is cut off and gets the full state when it connects again.
-         */
-        get: operations["events"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/files/content": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A file's bytes, whole or in part. */
-        get: operations["files_content"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/files/thumbnail": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A small picture of a file, at most 256 pixels wide and high. */
-        get: operations["files_thumbnail"];
-        put?: never;
-        post?: never;
-        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -839,50 +755,89 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/session/{id}/vnc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The session's picture and input: RFB (VNC) over a WebSocket, subprotocol `binary`. Close codes: 4000 the session
+         *     ended, 4001 signed out, 4002 the picture was interrupted (connect again), 1012 the server is being restarted
+         *     (connect again), 1002 and 1003 bad messages. The close reason says it in words.
+         */
+        get: operations["vnc"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        Problem: {
-            type: string;
-            title: string;
-            status: number;
-            detail?: string;
-            code: string;
-            requestId?: string;
-            sessionId?: string;
-            errors?: components["schemas"]["FieldError"][];
+        /** @description A session and whose it is. */
+        AdminSession: components["schemas"]["Session"] & {
+            email?: string | null;
         };
-        FieldError: {
-            field: string;
-            message: string;
+        AdminSessions: {
+            nextCursor?: string | null;
+            /** @description Newest first. */
+            sessions: components["schemas"]["AdminSession"][];
         };
-        /** @description An account. */
-        User: {
+        /** @description An account as administrators see it. */
+        AdminUser: components["schemas"]["User"] & {
             /** Format: date-time */
-            createdAt: string;
-            email: string;
-            firstName?: string | null;
-            id: components["schemas"]["UserId"];
-            isActive: boolean;
-            lastName?: string | null;
-            role: components["schemas"]["Role"];
-            /** Format: date-time */
-            updatedAt: string;
-        };
-        /** @description A signed-in browser or program. Browsers hold the tokens as cookies as well and need not keep these. */
-        Login: {
-            accessToken: string;
+            lastSignInAt?: string | null;
+            /** Format: int64 */
+            quotaBytes: number;
             /**
-             * Format: date-time
-             * @description When the access token ends.
+             * Format: int64
+             * @description That run now.
              */
-            expiresAt: string;
-            /** @description To be exchanged at `/auth/refresh`, once. */
-            refreshToken: string;
-            /** @description Always `Bearer`. */
-            tokenType: string;
-            user: components["schemas"]["User"];
+            sessions: number;
+            /**
+             * Format: int64
+             * @description Of the workspace, as last measured.
+             */
+            usedBytes: number;
+        };
+        /** @description What is absent stays as it is. */
+        AdminUserRequest: {
+            /** @description False: signs the user out everywhere, ends their sessions, and refuses new sign-ins. */
+            isActive?: boolean | null;
+            /**
+             * Format: int32
+             * @description GiB, 1..=10000.
+             */
+            quotaGb?: number | null;
+            role?: components["schemas"]["Role"] | null;
+        };
+        AdminUsers: {
+            nextCursor?: string | null;
+            /** @description Newest first. */
+            users: components["schemas"]["AdminUser"][];
+        };
+        Audit: {
+            /** @description Newest first. */
+            entries: components["schemas"]["AuditEntry"][];
+            nextCursor?: string | null;
+        };
+        /** @description One security event. */
+        AuditEntry: {
+            /** @description Where the request came from. */
+            address?: string | null;
+            /** Format: date-time */
+            at: string;
+            detail?: string | null;
+            email?: string | null;
+            /** @description e.g. `signIn.failed`, `password.reset`, `account.roleChanged`. */
+            kind: string;
+            userId?: components["schemas"]["UserId"] | null;
         };
         /** @description What the pages before sign-in need to know. */
         AuthConfig: {
@@ -894,104 +849,6 @@ export interface components {
             smtp: boolean;
             version: string;
         };
-        /** @description One browser or program that is signed in. */
-        SignIn: {
-            address: string;
-            /** Format: date-time */
-            createdAt: string;
-            /** @description Whether it is the one that asks. */
-            current: boolean;
-            id: components["schemas"]["SignInId"];
-            /**
-             * Format: date-time
-             * @description When it last renewed its access token.
-             */
-            lastUsedAt: string;
-            userAgent?: string | null;
-        };
-        SignIns: {
-            /** @description Last used first. */
-            signIns: components["schemas"]["SignIn"][];
-        };
-        Screen: {
-            width: number;
-            height: number;
-            scale: number;
-        };
-        /**
-         * @description `starting -> running -> stopped | error`; never goes back. `error` is an ending too.
-         * @enum {string}
-         */
-        SessionStatus: "starting" | "running" | "stopped" | "error";
-        /**
-         * @description What a start is doing now. In this order; steps may be skipped, never repeated.
-         * @enum {string}
-         */
-        StartStep: "creatingWorkspace" | "startingDisplay" | "startingGimp" | "ready";
-        /**
-         * @description Stages of a planned end, in order. Each has a time limit; the display goes last.
-         * @enum {string}
-         */
-        EndStage: "save" | "quit" | "terminate" | "kill" | "display";
-        /**
-         * @description Why a session ended.
-         * @enum {string}
-         */
-        EndReason: "user" | "expired" | "idle" | "crashed" | "evicted" | "admin";
-        /** @description Limits of a session, in the notation of Kubernetes. */
-        Resources: {
-            /**
-             * @description Cores, such as `1500m` or `1.5`.
-             * @example 1000m
-             */
-            cpu: string;
-            /** @example 2Gi */
-            memory: string;
-        };
-        /** @description One run of GIMP on a workspace. */
-        Session: {
-            /** @description Always `gimp`. */
-            application: string;
-            /** Format: date-time */
-            createdAt: string;
-            /** @description For people. */
-            endDetail?: string | null;
-            endReason?: components["schemas"]["EndReason"] | null;
-            /** Format: date-time */
-            endedAt?: string | null;
-            /** @description The page of the session. */
-            endpoint: string;
-            /**
-             * Format: date-time
-             * @description When the session ends unless it is extended.
-             */
-            expiresAt?: string | null;
-            id: components["schemas"]["SessionId"];
-            /**
-             * Format: int64
-             * @description Seconds without human input, as far as is known, while the session runs.
-             */
-            idleSeconds?: number | null;
-            resources: components["schemas"]["Resources"];
-            stage?: components["schemas"]["EndStage"] | null;
-            /**
-             * Format: date-time
-             * @description When GIMP was there to be used.
-             */
-            startedAt?: string | null;
-            status: components["schemas"]["SessionStatus"];
-            step?: components["schemas"]["StartStep"] | null;
-            userId: components["schemas"]["UserId"];
-        };
-        SessionList: {
-            sessions: components["schemas"]["Session"][];
-            nextCursor: string | null;
-        };
-        StatusRestart: {
-            at: string;
-            what: string;
-            cause: string;
-        };
         /** @description What this session can and cannot do, with the reason in words for people where it cannot. */
         Capabilities: {
             openFiles: boolean;
@@ -1000,27 +857,16 @@ export interface components {
             resize: boolean;
             vnc: boolean;
         };
-        SessionDetail: {
-            status: components["schemas"]["SessionStatus"];
-            /** @enum {string|null} */
-            step: "creatingWorkspace" | "startingDisplay" | "startingGimp" | "ready" | null;
-            /** @enum {string|null} */
-            stage: "save" | "quit" | "terminate" | "kill" | "display" | null;
-            detail: string | null;
-            idleSeconds: number | null;
-            viewers: number;
-            gimpVersion: string | null;
-            capabilities: components["schemas"]["Capabilities"];
-            restarts: components["schemas"]["StatusRestart"][];
-            expiresAt: string | null;
-        };
-        Notice: {
-            sessionId: string;
-            /** @enum {string} */
-            kind: "expiring" | "idle" | "restarted" | "overQuota";
-            detail: string;
-            at: string;
-        };
+        /**
+         * @description Why a session ended.
+         * @enum {string}
+         */
+        EndReason: "user" | "expired" | "idle" | "crashed" | "evicted" | "admin";
+        /**
+         * @description Stages of a planned end, in order. Each has a time limit; the display goes last.
+         * @enum {string}
+         */
+        EndStage: "save" | "quit" | "terminate" | "kill" | "display";
         /** @description A file or folder in the workspace. */
         Entry: {
             kind: components["schemas"]["EntryKind"];
@@ -1044,118 +890,14 @@ export interface components {
             /** @description Whether `GET /files/thumbnail` may have a picture of it. */
             thumbnail: boolean;
         };
-        /** @description What is in a folder. */
-        Listing: {
-            /** @description Folders first, then by name without regard to case. */
-            entries: components["schemas"]["Entry"][];
-            /** @description The folder; empty for the workspace itself. */
-            path: string;
-            /** @description There is more than the 10 000 entries listed. */
-            truncated: boolean;
+        /** @enum {string} */
+        EntryKind: "folder" | "file" | "other";
+        FieldError: {
+            field: string;
+            message: string;
         };
-        /** @description Something deleted that can still be restored. */
-        TrashEntry: {
-            /** Format: date-time */
-            deletedAt: string;
-            /** Format: uuid */
-            id: string;
-            kind: components["schemas"]["EntryKind"];
-            /** @description For people, like an entry's. */
-            name: string;
-            /** @description Where restoring puts it, if nothing else is there by then. */
-            originalPath: string;
-            /**
-             * Format: int64
-             * @description Bytes; of a folder what its files took on the disk.
-             */
-            size: number;
-        };
-        /** @description What was deleted and can still be restored. */
-        Trash: {
-            /** @description Newest first. */
-            entries: components["schemas"]["TrashEntry"][];
-        };
-        /** @description An upload that has begun. */
-        Upload: {
-            /**
-             * Format: int64
-             * @description Bytes that make a good part; others are fine.
-             */
-            chunkSize: number;
-            /** Format: uuid */
-            id: string;
-            /**
-             * Format: int64
-             * @description Bytes that have arrived.
-             */
-            offset: number;
-        };
-        /** @description Room in a workspace. */
-        Quota: {
-            /** @description Nothing more can be stored. */
-            exceeded: boolean;
-            mechanism: components["schemas"]["QuotaMechanism"];
-            /**
-             * Format: int64
-             * @description Bytes that can be used in all.
-             */
-            quotaBytes: number;
-            /**
-             * Format: int64
-             * @description Bytes in use, trash and unfinished uploads included.
-             */
-            usedBytes: number;
-        };
-        /**
-         * @description An image that GIMP could not save before it ended and that was copied to the recovery store.
-         *     The store is `RECOVERY_DIR` in the workspace; each entry is `<id>.xcf` beside `<id>.json` holding this.
-         */
-        Recovery: {
-            /** @description File name without extension; `[A-Za-z0-9_-]{1,64}`. */
-            id: string;
-            /** @description What the image was called, if known ("Untitled" otherwise). */
-            name: string;
-            /** @description Path of the user's file inside the workspace, if the image had one. */
-            original?: string | null;
-            /** @description RFC 3339. */
-            savedAt: string;
-            /**
-             * Format: uuid
-             * @description The session in which it was saved.
-             */
-            sessionId?: string | null;
-            /**
-             * Format: int64
-             * @description Bytes of the copy.
-             */
-            size: number;
-        };
-        /** @description Copies of images that were unsaved when GIMP ended. */
-        Recoveries: {
-            /** @description Newest first. */
-            recoveries: components["schemas"]["Recovery"][];
-        };
-        /** @description An account as administrators see it. */
-        AdminUser: components["schemas"]["User"] & {
-            /** Format: date-time */
-            lastSignInAt?: string | null;
-            /** Format: int64 */
-            quotaBytes: number;
-            /**
-             * Format: int64
-             * @description That run now.
-             */
-            sessions: number;
-            /**
-             * Format: int64
-             * @description Of the workspace, as last measured.
-             */
-            usedBytes: number;
-        };
-        AdminUsers: {
-            nextCursor?: string | null;
-            /** @description Newest first. */
-            users: components["schemas"]["AdminUser"][];
+        ForgotRequest: {
+            email: string;
         };
         /** @description An invite without its code, which nobody can be shown again. */
         Invite: {
@@ -1168,68 +910,6 @@ export interface components {
             /** Format: date-time */
             usedAt?: string | null;
             usedBy?: components["schemas"]["UserId"] | null;
-        };
-        Invites: {
-            /** @description Newest first, at most 200. */
-            invites: components["schemas"]["Invite"][];
-        };
-        AdminSession: components["schemas"]["Session"] & {
-            email: string;
-        };
-        AdminSessions: {
-            sessions: components["schemas"]["AdminSession"][];
-            nextCursor: string | null;
-        };
-        Protection: {
-            name: string;
-            on: boolean;
-            detail: string;
-        };
-        Machine: {
-            cores: number;
-            load1: number;
-            memoryTotal: number;
-            memoryAvailable: number;
-            diskTotal: number;
-            diskAvailable: number;
-            sessionsRunning: number;
-            sessionLimit: number;
-            protections: components["schemas"]["Protection"][];
-            version: string;
-            uptimeSeconds: number;
-        };
-        /** @description One security event. */
-        AuditEntry: {
-            /** @description Where the request came from. */
-            address?: string | null;
-            /** Format: date-time */
-            at: string;
-            detail?: string | null;
-            email?: string | null;
-            /** @description e.g. `signIn.failed`, `password.reset`, `account.roleChanged`. */
-            kind: string;
-            userId?: components["schemas"]["UserId"] | null;
-        };
-        Audit: {
-            /** @description Newest first. */
-            entries: components["schemas"]["AuditEntry"][];
-            nextCursor?: string | null;
-        };
-        /** @description What is absent stays as it is. */
-        AdminUserRequest: {
-            /** @description False: signs the user out everywhere, ends their sessions, and refuses new sign-ins. */
-            isActive?: boolean | null;
-            /**
-             * Format: int32
-             * @description GiB, 1..=10000.
-             */
-            quotaGb?: number | null;
-            role?: components["schemas"]["Role"] | null;
-        };
-        /** @enum {string} */
-        EntryKind: "folder" | "file" | "other";
-        ForgotRequest: {
-            email: string;
         };
         /** @description An invite as only its maker sees it. */
         InviteMade: {
@@ -1250,6 +930,33 @@ export interface components {
              */
             expiresInHours?: number | null;
         };
+        Invites: {
+            /** @description Newest first, at most 200. */
+            invites: components["schemas"]["Invite"][];
+        };
+        /** @description What is in a folder. */
+        Listing: {
+            /** @description Folders first, then by name without regard to case. */
+            entries: components["schemas"]["Entry"][];
+            /** @description The folder; empty for the workspace itself. */
+            path: string;
+            /** @description There is more than the 10 000 entries listed. */
+            truncated: boolean;
+        };
+        /** @description A signed-in browser or program. Browsers hold the tokens as cookies as well and need not keep these. */
+        Login: {
+            accessToken: string;
+            /**
+             * Format: date-time
+             * @description When the access token ends.
+             */
+            expiresAt: string;
+            /** @description To be exchanged at `/auth/refresh`, once. */
+            refreshToken: string;
+            /** @description Always `Bearer`. */
+            tokenType: string;
+            user: components["schemas"]["User"];
+        };
         LoginRequest: {
             email: string;
             password: string;
@@ -1257,6 +964,47 @@ export interface components {
         LogoutRequest: {
             /** @description Ends all sign-ins of the user. */
             everywhere?: boolean;
+        };
+        /** @description How the machine is. */
+        Machine: {
+            cores: number;
+            /** Format: int64 */
+            diskAvailable: number;
+            /**
+             * Format: int64
+             * @description Bytes of the disk that holds the data directory.
+             */
+            diskTotal: number;
+            /**
+             * Format: double
+             * @description Processes that want to run, mean of the last minute.
+             */
+            load1: number;
+            /**
+             * Format: int64
+             * @description Bytes that programs can still get.
+             */
+            memoryAvailable: number;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            memoryTotal: number;
+            /** @description What keeps sessions apart here. */
+            protections: components["schemas"]["Protection"][];
+            /** Format: int32 */
+            sessionLimit: number;
+            /**
+             * Format: int64
+             * @description Sessions that have not ended.
+             */
+            sessionsRunning: number;
+            /**
+             * Format: int64
+             * @description Seconds since the server started.
+             */
+            uptimeSeconds: number;
+            version: string;
         };
         Move: {
             /** @description What is to be renamed or moved. */
@@ -1333,6 +1081,30 @@ export interface components {
             /** @description Empty: removed. */
             lastName?: string | null;
         };
+        /** @description One protection of the machine, for `doctor` and the admin page. */
+        Protection: {
+            /** @description By what mechanism, or why not and how to get it. */
+            detail: string;
+            /** @description e.g. "separate uids", "memory limit", "disk quota", "no network", "system call filter". */
+            name: string;
+            on: boolean;
+        };
+        /** @description Room in a workspace. */
+        Quota: {
+            /** @description Nothing more can be stored. */
+            exceeded: boolean;
+            mechanism: components["schemas"]["QuotaMechanism"];
+            /**
+             * Format: int64
+             * @description Bytes that can be used in all.
+             */
+            quotaBytes: number;
+            /**
+             * Format: int64
+             * @description Bytes in use, trash and unfinished uploads included.
+             */
+            usedBytes: number;
+        };
         /** @enum {string} */
         QuotaMechanism: "projectQuota" | "image" | "watcher";
         /** @description Whether the platform can start sessions. */
@@ -1342,6 +1114,35 @@ export interface components {
             /** @description `ok`, `preparing`, or what is wrong. */
             driver: string;
             ready: boolean;
+        };
+        /** @description Copies of images that were unsaved when GIMP ended. */
+        Recoveries: {
+            /** @description Newest first. */
+            recoveries: components["schemas"]["Recovery"][];
+        };
+        /**
+         * @description An image that GIMP could not save before it ended and that was copied to the recovery store.
+         *     The store is `RECOVERY_DIR` in the workspace; each entry is `<id>.xcf` beside `<id>.json` holding this.
+         */
+        Recovery: {
+            /** @description File name without extension; `[A-Za-z0-9_-]{1,64}`. */
+            id: string;
+            /** @description What the image was called, if known ("Untitled" otherwise). */
+            name: string;
+            /** @description Path of the user's file inside the workspace, if the image had one. */
+            original?: string | null;
+            /** @description RFC 3339. */
+            savedAt: string;
+            /**
+             * Format: uuid
+             * @description The session in which it was saved.
+             */
+            sessionId?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes of the copy.
+             */
+            size: number;
         };
         RefreshRequest: {
             /** @description None: the cookie's. */
@@ -1366,6 +1167,16 @@ export interface components {
             /** @description From the link. */
             token: string;
         };
+        /** @description Limits of a session, in the notation of Kubernetes. */
+        Resources: {
+            /**
+             * @description Cores, such as `1500m` or `1.5`.
+             * @example 1000m
+             */
+            cpu: string;
+            /** @example 2Gi */
+            memory: string;
+        };
         /** @enum {string} */
         Role: "user" | "admin";
         /** @description What the browser shows and asks for: size of the picture in device pixels. */
@@ -1386,10 +1197,46 @@ export interface components {
              */
             width: number;
         };
+        /** @description One run of GIMP on a workspace. */
+        Session: {
+            /** @description Always `gimp`. */
+            application: string;
+            /** Format: date-time */
+            createdAt: string;
+            /** @description For people. */
+            endDetail?: string | null;
+            endReason?: components["schemas"]["EndReason"] | null;
+            /** Format: date-time */
+            endedAt?: string | null;
+            /** @description The page of the session. */
+            endpoint: string;
+            /**
+             * Format: date-time
+             * @description When the session ends unless it is extended.
+             */
+            expiresAt?: string | null;
+            id: components["schemas"]["SessionId"];
+            /**
+             * Format: int64
+             * @description Seconds without human input, as far as is known, while the session runs.
+             */
+            idleSeconds?: number | null;
+            resources: components["schemas"]["Resources"];
+            stage?: components["schemas"]["EndStage"] | null;
+            /**
+             * Format: date-time
+             * @description When GIMP was there to be used.
+             */
+            startedAt?: string | null;
+            status: components["schemas"]["SessionStatus"];
+            step?: components["schemas"]["StartStep"] | null;
+            userId: components["schemas"]["UserId"];
+        };
         /** Format: uuid */
         SessionId: string;
         SessionPage: {
-            nextCursor?: components["schemas"]["SessionId"] | null;
+            /** @description None: this is the last page. */
+            nextCursor?: string | null;
             sessions: components["schemas"]["Session"][];
         };
         SessionRestart: {
@@ -1421,19 +1268,98 @@ export interface components {
              */
             viewers: number;
         };
+        /**
+         * @description `starting -> running -> stopped | error`; never goes back. `error` is an ending too.
+         * @enum {string}
+         */
+        SessionStatus: "starting" | "running" | "stopped" | "error";
         /** @description Data of the event `sessions`: the full state. */
         SessionsEvent: {
             /** @description Those that have not ended, the newest first. */
             sessions: components["schemas"]["Session"][];
+        };
+        /** @description One browser or program that is signed in. */
+        SignIn: {
+            address: string;
+            /** Format: date-time */
+            createdAt: string;
+            /** @description Whether it is the one that asks. */
+            current: boolean;
+            id: components["schemas"]["SignInId"];
+            /**
+             * Format: date-time
+             * @description When it last renewed its access token.
+             */
+            lastUsedAt: string;
+            userAgent?: string | null;
         };
         /**
          * Format: uuid
          * @description One login of one browser or program.
          */
         SignInId: string;
+        SignIns: {
+            /** @description Last used first. */
+            signIns: components["schemas"]["SignIn"][];
+        };
+        /**
+         * @description What a start is doing now. In this order; steps may be skipped, never repeated.
+         * @enum {string}
+         */
+        StartStep: "creatingWorkspace" | "startingDisplay" | "startingGimp" | "ready";
+        /** @description What was deleted and can still be restored. */
+        Trash: {
+            /** @description Newest first. */
+            entries: components["schemas"]["TrashEntry"][];
+        };
+        /** @description Something deleted that can still be restored. */
+        TrashEntry: {
+            /** Format: date-time */
+            deletedAt: string;
+            /** Format: uuid */
+            id: string;
+            kind: components["schemas"]["EntryKind"];
+            /** @description For people, like an entry's. */
+            name: string;
+            /** @description Where restoring puts it, if nothing else is there by then. */
+            originalPath: string;
+            /**
+             * Format: int64
+             * @description Bytes; of a folder what its files took on the disk.
+             */
+            size: number;
+        };
         TrashRequest: {
             /** @description The file or folder to delete. */
             path: string;
+        };
+        /** @description An upload that has begun. */
+        Upload: {
+            /**
+             * Format: int64
+             * @description Bytes that make a good part; others are fine.
+             */
+            chunkSize: number;
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: int64
+             * @description Bytes that have arrived.
+             */
+            offset: number;
+        };
+        /** @description An account. */
+        User: {
+            /** Format: date-time */
+            createdAt: string;
+            email: string;
+            firstName?: string | null;
+            id: components["schemas"]["UserId"];
+            isActive: boolean;
+            lastName?: string | null;
+            role: components["schemas"]["Role"];
+            /** Format: date-time */
+            updatedAt: string;
         };
         /** Format: uuid */
         UserId: string;
@@ -1446,28 +1372,29 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    register: {
+    adminAudit: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+                /** @description Rows of the page, 1..=200; 50 unless given. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["RegisterRequest"];
-            };
-        };
+        requestBody?: never;
         responses: {
-            201: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Login"];
+                    "application/json": components["schemas"]["Audit"];
                 };
             };
-            /** @description auth.registrationClosed, auth.inviteNeeded, auth.inviteInvalid */
+            /** @description auth.adminOnly */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1476,7 +1403,327 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description auth.emailTaken */
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminInvites: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invites"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminInvite: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InviteRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InviteMade"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description invalid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminMachine: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Machine"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminSessions: {
+        parameters: {
+            query?: {
+                status?: components["schemas"]["SessionStatus"];
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+                /** @description Rows of the page, 1..=200; 50 unless given. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminSessions"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminEndSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description stopping */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminUsers: {
+        parameters: {
+            query?: {
+                /** @description Part of an e-mail address or a name, in any case. */
+                query?: string;
+                /** @description `nextCursor` of the page before. */
+                cursor?: string;
+                /** @description Rows of the page, 1..=200; 50 unless given. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminUsers"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminUpdateUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdminUserRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description users.self: not one's own role or state; users.lastAdmin */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1494,8 +1741,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description rateLimited */
-            429: {
+            /** @description Any other error */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1503,13 +1750,126 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description auth.busy */
-            503: {
+        };
+    };
+    adminResetLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResetLink"];
+                };
+            };
+            /** @description auth.adminOnly */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description users.inactive: activate the account first */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    adminSignOut: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description auth.adminOnly */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    authConfig: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthConfig"];
                 };
             };
             /** @description Any other error */
@@ -1582,56 +1942,6 @@ export interface operations {
             };
             /** @description auth.busy */
             503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    refresh: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: {
-            content: {
-                "application/json": components["schemas"]["RefreshRequest"] | null;
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Login"];
-                };
-            };
-            /** @description auth.signedOut */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description rateLimited */
-            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1803,49 +2113,25 @@ export interface operations {
             };
         };
     };
-    authConfig: {
+    refresh: {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RefreshRequest"] | null;
+            };
+        };
         responses: {
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["AuthConfig"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    profile: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["User"];
+                    "application/json": components["schemas"]["Login"];
                 };
             };
             /** @description auth.signedOut */
@@ -1857,6 +2143,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
+            /** @description rateLimited */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
             /** @description Any other error */
             default: {
                 headers: {
@@ -1868,7 +2163,7 @@ export interface operations {
             };
         };
     };
-    updateProfile: {
+    register: {
         parameters: {
             query?: never;
             header?: never;
@@ -1877,28 +2172,19 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ProfileRequest"];
+                "application/json": components["schemas"]["RegisterRequest"];
             };
         };
         responses: {
-            200: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["User"];
+                    "application/json": components["schemas"]["Login"];
                 };
             };
-            /** @description auth.signedOut */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description auth.wrongPassword */
+            /** @description auth.registrationClosed, auth.inviteNeeded, auth.inviteInvalid */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1925,8 +2211,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description auth.locked, rateLimited */
+            /** @description rateLimited */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description auth.busy */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1945,73 +2240,7 @@ export interface operations {
             };
         };
     };
-    changePassword: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PasswordRequest"];
-            };
-        };
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description auth.signedOut */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description auth.wrongPassword */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description invalid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description auth.locked, rateLimited */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    signIns: {
+    events: {
         parameters: {
             query?: never;
             header?: never;
@@ -2025,11 +2254,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SignIns"];
+                    "text/event-stream": components["schemas"]["SessionsEvent"];
                 };
             };
             /** @description auth.signedOut */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description events.tooMany */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2048,12 +2286,312 @@ export interface operations {
             };
         };
     };
-    revokeSignIn: {
+    files_list: {
+        parameters: {
+            query?: {
+                /** @description The folder, relative to the workspace; empty for the workspace itself. */
+                path?: string;
+                /** @description Also what starts with a dot: GIMP's settings and caches. */
+                hidden?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Listing"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    files_content: {
+        parameters: {
+            query?: {
+                /** @description Relative to the workspace, as `path` of an entry gives it; empty for the workspace itself. */
+                path?: string;
+            };
+            header?: {
+                /** @description One range of bytes. */
+                Range?: string | null;
+                /** @description ETag of what the range continues. */
+                "If-Range"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The whole file. Always an attachment. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description The range asked for. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description As it was. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The file is shorter. Content-Range has its size. */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    files_create_folder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFolder"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entry"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    files_move: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Move"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entry"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    files_thumbnail: {
+        parameters: {
+            query?: {
+                /** @description Relative to the workspace, as `path` of an entry gives it; empty for the workspace itself. */
+                path?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": number[];
+                    "image/png": number[];
+                };
+            };
+            /** @description As it was. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `files.noThumbnail`: not a picture, or GIMP has left none of it. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description `files.brokenPicture`: broken, or too large. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    trash_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trash"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    trash_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrashRequest"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    trash_empty: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    trash_delete: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["SignInId"];
+                id: string;
             };
             cookie?: never;
         };
@@ -2065,8 +2603,8 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description auth.signedOut */
-            401: {
+            /** @description Any other error */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2074,8 +2612,177 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description notFound: not one of this user's, or ended already */
-            404: {
+        };
+    };
+    trash_restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entry"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    uploads_create: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUpload"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Upload"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    uploads_cancel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    uploads_progress: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    /** @description Bytes of the whole file */
+                    "Upload-Length"?: number;
+                    /** @description Bytes that have arrived */
+                    "Upload-Offset"?: number;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    uploads_receive: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description Where these bytes go: what has arrived so far. */
+                "Upload-Offset": number;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/offset+octet-stream": number[];
+            };
+        };
+        responses: {
+            /** @description That was the last byte: the file is there. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Entry"];
+                };
+            };
+            /** @description Taken. */
+            204: {
+                headers: {
+                    /** @description Bytes that have arrived */
+                    "Upload-Offset"?: number;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `uploads.offset`: the upload is at `offset`. `files.exists`: something took the name; move it away and send an empty part. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description `files.quotaExceeded`, `files.diskFull`: what has arrived is kept. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2097,10 +2804,10 @@ export interface operations {
     listSessions: {
         parameters: {
             query?: {
-                /** @description 1 to 200; 50 if not given. */
-                limit?: number;
                 /** @description `nextCursor` of the page before. */
-                cursor?: components["schemas"]["SessionId"];
+                cursor?: string;
+                /** @description Rows of the page, 1..=200; 50 unless given. */
+                limit?: number;
             };
             header?: never;
             path?: never;
@@ -2327,54 +3034,6 @@ export interface operations {
             };
         };
     };
-    sessionStatus: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: components["schemas"]["SessionId"];
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SessionState"];
-                };
-            };
-            /** @description auth.signedOut */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description notFound */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
     extendSession: {
         parameters: {
             query?: never;
@@ -2423,6 +3082,83 @@ export interface operations {
                 };
             };
             /** @description stopping */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    openFile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OpenFile"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound: no such session, or files.notFound: no such file */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.notRunning */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description invalid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.noAnswer */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2522,7 +3258,7 @@ export interface operations {
             };
         };
     };
-    openFile: {
+    sessionStatus: {
         parameters: {
             query?: never;
             header?: never;
@@ -2531,9 +3267,55 @@ export interface operations {
             };
             cookie?: never;
         };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionState"];
+                };
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    changePassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["OpenFile"];
+                "application/json": components["schemas"]["PasswordRequest"];
             };
         };
         responses: {
@@ -2552,8 +3334,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description notFound: no such session, or files.notFound: no such file */
-            404: {
+            /** @description auth.wrongPassword */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2561,7 +3343,112 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description session.notRunning */
+            /** @description invalid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description auth.locked, rateLimited */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    profile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    updateProfile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description auth.wrongPassword */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description auth.emailTaken */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -2579,8 +3466,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description session.noAnswer */
-            503: {
+            /** @description auth.locked, rateLimited */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2599,104 +3486,7 @@ export interface operations {
             };
         };
     };
-    files_list: {
-        parameters: {
-            query?: {
-                /** @description The folder, relative to the workspace; empty for the workspace itself. */
-                path?: string;
-                /** @description Also what starts with a dot: GIMP's settings and caches. */
-                hidden?: boolean;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Listing"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    files_create_folder: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewFolder"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Entry"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    files_move: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["Move"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Entry"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    trash_list: {
+    signIns: {
         parameters: {
             query?: never;
             header?: never;
@@ -2710,7 +3500,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Trash"];
+                    "application/json": components["schemas"]["SignIns"];
+                };
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
             /** @description Any other error */
@@ -2724,98 +3523,12 @@ export interface operations {
             };
         };
     };
-    trash_put: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["TrashRequest"];
-            };
-        };
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    trash_empty: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    trash_restore: {
+    revokeSignIn: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Entry"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    trash_delete: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
+                id: components["schemas"]["SignInId"];
             };
             cookie?: never;
         };
@@ -2827,8 +3540,8 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Any other error */
-            default: {
+            /** @description auth.signedOut */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2836,147 +3549,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-        };
-    };
-    uploads_create: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["NewUpload"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Upload"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    uploads_cancel: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    uploads_progress: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    /** @description Bytes of the whole file */
-                    "Upload-Length"?: number;
-                    /** @description Bytes that have arrived */
-                    "Upload-Offset"?: number;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    uploads_receive: {
-        parameters: {
-            query?: never;
-            header: {
-                /** @description Where these bytes go: what has arrived so far. */
-                "Upload-Offset": number;
-            };
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/offset+octet-stream": number[];
-            };
-        };
-        responses: {
-            /** @description That was the last byte: the file is there. */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Entry"];
-                };
-            };
-            /** @description Taken. */
-            204: {
-                headers: {
-                    /** @description Bytes that have arrived */
-                    "Upload-Offset"?: number;
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `uploads.offset`: the upload is at `offset`. `files.exists`: something took the name; move it away and send an empty part. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description `files.quotaExceeded`, `files.diskFull`: what has arrived is kept. */
-            507: {
+            /** @description notFound: not one of this user's, or ended already */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3067,517 +3641,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    adminUsers: {
-        parameters: {
-            query?: {
-                /** @description Part of an e-mail address or a name, in any case. */
-                query?: string;
-                /** @description `nextCursor` of the page before. */
-                cursor?: string;
-                /** @description Rows of the page, 1..=200; 50 unless given. */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["AdminUsers"];
-                };
-            };
-            /** @description auth.adminOnly */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    adminUpdateUser: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: components["schemas"]["UserId"];
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["AdminUserRequest"];
-            };
-        };
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["User"];
-                };
-            };
-            /** @description auth.adminOnly */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description notFound */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description users.self: not one's own role or state; users.lastAdmin */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description invalid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    adminSignOut: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: components["schemas"]["UserId"];
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description auth.adminOnly */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description notFound */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    adminResetLink: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: components["schemas"]["UserId"];
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ResetLink"];
-                };
-            };
-            /** @description auth.adminOnly */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description notFound */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description users.inactive: activate the account first */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    adminInvites: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Invites"];
-                };
-            };
-            /** @description auth.adminOnly */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    adminInvite: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["InviteRequest"];
-            };
-        };
-        responses: {
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["InviteMade"];
-                };
-            };
-            /** @description auth.adminOnly */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description invalid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    adminAudit: {
-        parameters: {
-            query?: {
-                /** @description `nextCursor` of the page before. */
-                cursor?: string;
-                /** @description Rows of the page, 1..=200; 50 unless given. */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Audit"];
-                };
-            };
-            /** @description auth.adminOnly */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    events: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": components["schemas"]["SessionsEvent"];
-                };
-            };
-            /** @description auth.signedOut */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description events.tooMany */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    files_content: {
-        parameters: {
-            query?: {
-                /** @description Relative to the workspace, as `path` of an entry gives it; empty for the workspace itself. */
-                path?: string;
-            };
-            header?: {
-                /** @description One range of bytes. */
-                Range?: string | null;
-                /** @description ETag of what the range continues. */
-                "If-Range"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description The whole file. Always an attachment. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/octet-stream": number[];
-                };
-            };
-            /** @description The range asked for. */
-            206: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/octet-stream": number[];
-                };
-            };
-            /** @description As it was. */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description The file is shorter. Content-Range has its size. */
-            416: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description Any other error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-        };
-    };
-    files_thumbnail: {
-        parameters: {
-            query?: {
-                /** @description Relative to the workspace, as `path` of an entry gives it; empty for the workspace itself. */
-                path?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "image/jpeg": number[];
-                    "image/png": number[];
-                };
-            };
-            /** @description As it was. */
-            304: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `files.noThumbnail`: not a picture, or GIMP has left none of it. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
-            };
-            /** @description `files.brokenPicture`: broken, or too large. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDetails"];
-                };
             };
             /** @description Any other error */
             default: {
@@ -3681,6 +3744,98 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    vnc: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description RFB from here on */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description origin.foreign */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.notRunning */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notWebSocket */
+            426: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.tooManyViewers */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.noAnswer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
             /** @description Any other error */

@@ -25,9 +25,6 @@ export function ending(session: Session): { title: string; text: string } {
     : { title: 'The session has ended', text: 'Your files are in your workspace.' };
 }
 
-/** Whether the server's own words say more than ours: what failed. Failed starts have them as their text already. */
-export const showsDetail = (session: Session): boolean => session.endReason === 'crashed' || session.endReason === 'evicted';
-
 /** For lists. */
 export const endingInShort = (session: Session): string => ending(session).title;
 
