@@ -168,7 +168,9 @@ async fn machine(settings: &Settings) -> Vec<Check> {
         Driver::Fake(_) => vec![Check::off("GIMP", "the fake driver only pretends").fix("set driver = \"local\"")],
         Driver::Local(local) => programs::examine(local.agent_program()).await,
     };
-    if let Err(error) = driver.prepare().await {
+    if let Driver::Local(local) = &driver
+        && let Err(error) = local.examine().await
+    {
         checks.push(Check::failed("driver", format!("{error:#}")));
         return checks;
     }

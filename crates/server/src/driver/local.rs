@@ -29,6 +29,7 @@ use protocol::agent::{AgentConfig, paths};
 use protocol::session::StartStep;
 use rustix::process::Signal;
 use tokio::process::Child;
+use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::cgroup::{Cgroups, Controller, Limits};
@@ -92,8 +93,8 @@ struct Inner {
     options: LocalOptions,
     key: AgentKey,
     root: bool,
-    machine: tokio::sync::OnceCell<Machine>,
-    protections: OnceLock<Vec<Protection>>,
+    machine: OnceCell<Machine>,
+    protections: OnceCell<Vec<Protection>>,
     /// One at a time makes the start-up caches.
     warming: Arc<tokio::sync::Mutex<()>>,
     /// Ends with the driver.
@@ -134,22 +135,28 @@ impl LocalDriver {
                 options,
                 key,
                 root,
-                machine: tokio::sync::OnceCell::new(),
-                protections: OnceLock::new(),
+                machine: OnceCell::new(),
+                protections: OnceCell::new(),
                 warming: Arc::default(),
                 watching: OnceLock::new(),
             }),
         }
     }
 
+    /// Which protections this machine gives sessions, by trying. Takes about a second.
+    ///
+    /// # Errors
+    /// When the machine can't run sessions as configured.
+    pub async fn examine(&self) -> anyhow::Result<&[Protection]> {
+        let machine = self.inner.machine().await?;
+        Ok(self.inner.protections.get_or_init(|| self.inner.check(machine)).await)
+    }
+
     /// Finds out what the machine offers, begins to watch the sessions that run, and to make the start-up caches.
     pub(super) async fn prepare(&self) -> anyhow::Result<()> {
-        let machine = self.inner.machine().await?;
-        let protections = self.inner.check(machine).await;
-        for missing in protections.iter().filter(|protection| !protection.on) {
+        for missing in self.examine().await?.iter().filter(|protection| !protection.on) {
             tracing::warn!(protection = missing.name, detail = missing.detail, "off");
         }
-        let _ = self.inner.protections.set(protections);
         self.inner
             .watching
             .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(watch::run(Arc::downgrade(&self.inner)))));
@@ -194,7 +201,7 @@ impl LocalDriver {
         capacity::of_this_machine()
     }
 
-    /// Empty until `prepare` is through.
+    /// Empty until `prepare` or `examine` is through.
     pub(super) fn protections(&self) -> Vec<Protection> {
         self.inner.protections.get().cloned().unwrap_or_default()
     }
@@ -443,6 +450,11 @@ impl Inner {
     }
 
     fn check_room(&self) -> Result<(), StartError> {
+        if capacity::memory_available() < MEMORY_RESERVE {
+            return Err(StartError::NoRoom(
+                "The server has no memory left for another session. Try again when others have ended theirs.".into(),
+            ));
+        }
         let (free, _) = mounts::space(&self.options.data_dir).map_err(|error| StartError::Internal(error.into()))?;
         if free < self.options.disk_reserve {
             tracing::warn!(free, reserve = self.options.disk_reserve, "the disk is too full to start sessions");
@@ -475,6 +487,8 @@ const AGENT_NAME: &str = "gimp-session";
 const AGENT_ARGUMENTS: &[&str] = &["run"];
 /// Largest screen, device pixels.
 const MAX_SCREEN: (u16, u16) = (3840, 2160);
+/// Memory that must be free on the machine for a session to start, bytes.
+const MEMORY_RESERVE: u64 = 256 << 20;
 /// Address space beyond the memory limit that libraries and mappings take, bytes.
 const ADDRESS_SPACE_MARGIN: u64 = 4 << 30;
 
@@ -567,4 +581,54 @@ fn find_program(name: &str) -> Option<PathBuf> {
         .chain(["/usr/bin".into(), "/bin".into()])
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of bubblewrap 0.8 to 0.11 as they reach the log.
+    #[test]
+    fn what_bubblewrap_says_becomes_words_that_help() {
+        for line in [
+            "bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user \
+             namespaces. On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.",
+            "bwrap: Creating new namespace failed: Operation not permitted",
+            "bwrap: setting up uid map: Permission denied",
+        ] {
+            assert!(
+                matches!(explain_refusal(line), StartError::Unsupported(text) if text.contains("doctor")),
+                "{line}"
+            );
+        }
+        for line in [
+            "bwrap: Can't mkdir /newroot/tmp: No space left on device",
+            "bwrap: Creating new namespace failed: No space left on device",
+            "bwrap: fork: Resource temporarily unavailable",
+        ] {
+            assert!(matches!(explain_refusal(line), StartError::NoRoom(_)), "{line}");
+        }
+        assert!(matches!(explain_refusal("bwrap: Can't find source path /x"), StartError::Internal(_)));
+    }
+
+    #[test]
+    fn uids_never_wrap_around_to_root() {
+        let options = |first_uid| LocalOptions {
+            data_dir: "/nonexistent".into(),
+            agent_path: None,
+            first_uid,
+            quota_mechanism: None,
+            disk_reserve: 0,
+            settle_limit: Duration::ZERO,
+        };
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let key = AgentKey::load_or_create(folder.path()).expect("key");
+        let driver = LocalDriver::with_options(options(u32::MAX - 10), key);
+        if driver.inner.root {
+            assert!(matches!(driver.inner.identity(20), Err(StartError::Unsupported(_))));
+            assert_eq!(driver.inner.identity(3).expect("left").owner(), Some((u32::MAX - 7, u32::MAX - 7)));
+        } else {
+            assert_eq!(driver.inner.identity(20).expect("the caller's").owner(), None);
+        }
+    }
 }

@@ -173,8 +173,16 @@ impl Drop for Stage {
             let workspaces = self.data_dir().join("workspaces");
             let left: Vec<_> = mounted.iter().filter(|point| !point.starts_with(&workspaces)).collect();
             assert!(left.is_empty(), "still mounted: {left:?}");
-            let processes = processes_about(self.data_dir());
-            assert!(processes.is_empty(), "still running: {processes:?}");
+            // bubblewrap outside the sandbox ends a moment after the inside.
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let processes = processes_about(self.data_dir());
+                if processes.is_empty() {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "still running: {processes:?}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 }
@@ -227,7 +235,12 @@ pub struct Ran {
     pub output: String,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// One that was started before.
+    pub fn found(stage: &'a Stage, request: StartRequest) -> Self {
+        Self { stage, request }
+    }
+
     pub fn id(&self) -> SessionId {
         self.request.session
     }

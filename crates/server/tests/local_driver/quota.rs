@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use server::driver::{QuotaMechanism, StartError};
 use server::ids::SessionId;
 
-use super::harness::{MIB, Session, Stage, as_ordinary_user, as_root, mechanism_of, mounts_below};
+use super::harness::{MIB, Session, Stage, as_ordinary_user, as_root, eventually, mechanism_of, mounts_below};
 
 /// Fills the workspace until it is full; bytes written.
 async fn fill(session: &Session<'_>) -> u64 {
@@ -37,7 +37,7 @@ fn an_image_is_full_at_its_quota_and_nobody_else_is() {
         let blocks = || fs::metadata(&image).expect("exists").blocks() * 512;
         assert!(blocks() > 40 * MIB, "{}", blocks());
         filler.output("rm ~/filler && sync -f ~").await;
-        super::harness::eventually("the room is given back", async || blocks() < 20 * MIB).await;
+        eventually("the room is given back", async || blocks() < 20 * MIB).await;
     });
 }
 
@@ -235,5 +235,56 @@ fn a_mechanism_that_does_not_work_is_refused_by_name() {
         let stage = Stage::with(|options| options.quota_mechanism = Some(QuotaMechanism::Image));
         let error = stage.driver.prepare().await.expect_err("only root can mount");
         assert!(format!("{error:#}").contains("only root can mount"), "{error:#}");
+    });
+}
+
+/// What the agent was told last about writing.
+async fn told(session: &Session<'_>) -> String {
+    session.output("tail -n 1 /tmp/writes 2>/dev/null; true").await
+}
+
+#[test]
+fn ordinary_user_writes_are_stopped_over_quota_and_allowed_again() {
+    as_ordinary_user(|| async {
+        let stage = Stage::new();
+        stage.driver.prepare().await.expect("prepares");
+        let session = stage.session().await;
+        session.output("head -c 80000000 /dev/zero > ~/filler").await;
+        eventually("writes are stopped", async || told(&session).await == r#"{"allowed":false}"#).await;
+        session.output("rm ~/filler").await;
+        eventually("writes are allowed", async || told(&session).await == r#"{"allowed":true}"#).await;
+        // What lies beside the workspace counts, too.
+        session.output("head -c 80000000 /dev/zero > /run/gimp-session/filler").await;
+        eventually("writes are stopped", async || told(&session).await == r#"{"allowed":false}"#).await;
+    });
+}
+
+#[test]
+fn a_lowered_quota_is_watched() {
+    as_root(|| async {
+        let stage = Stage::new();
+        stage.driver.prepare().await.expect("prepares");
+        let mut request = stage.request();
+        let big = stage.driver.workspace(request.user, request.uid_offset, 128 * MIB).await.expect("opens");
+        assert_eq!(big.mechanism, QuotaMechanism::Image);
+        request.quota_bytes = 32 * MIB;
+        let session = stage.session_of(request).await;
+        session.output("head -c 50000000 /dev/zero > ~/filler && sync ~/filler").await;
+        eventually("writes are stopped", async || told(&session).await == r#"{"allowed":false}"#).await;
+    });
+}
+
+#[test]
+fn a_disk_that_runs_full_below_the_images_stops_writes() {
+    as_root(|| async {
+        let mut stage = Stage::new();
+        let request = stage.request();
+        stage.start(&request).await.expect("starts");
+        // The next server wants more free than any disk has.
+        stage.options.disk_reserve = u64::MAX;
+        let driver = stage.another_driver();
+        driver.prepare().await.expect("prepares");
+        let session = Session::found(&stage, request);
+        eventually("writes are stopped", async || told(&session).await == r#"{"allowed":false}"#).await;
     });
 }

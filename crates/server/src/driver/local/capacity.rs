@@ -39,6 +39,14 @@ fn memory_total() -> u64 {
     }
 }
 
+/// Bytes that programs can still take without swapping. All there is, where that is unknown.
+pub fn memory_available() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +64,6 @@ mod tests {
     fn the_smallest_machine_runs_one() {
         assert_eq!(from(512 << 20, 1), 1);
         assert!(of_this_machine() >= 1);
+        assert!(memory_available() < u64::MAX, "/proc/meminfo was not understood");
     }
 }

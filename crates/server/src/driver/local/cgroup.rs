@@ -322,6 +322,40 @@ mod tests {
         assert!(cgroups.enforces(Controller::Memory).expect_err("not root").contains("as root"));
     }
 
+    /// Folders laid out like a delegated hierarchy; permission bits stand for delegation, so not as root.
+    #[test]
+    fn the_highest_delegated_group_is_used() {
+        if rustix::process::geteuid().is_root() {
+            // Everything is delegated to root, up to the mount point.
+            let tree = tree();
+            assert_eq!(delegated(tree.path(), "0::/user.slice/app.slice/server.scope\n"), Some(tree.path().into()));
+            return;
+        }
+        let tree = tree();
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o555);
+        std::fs::set_permissions(tree.path(), closed).expect("closes the top");
+        let found = delegated(tree.path(), "0::/user.slice/app.slice/server.scope\n");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(tree.path(), open).expect("opens the top again");
+        assert_eq!(found, Some(tree.path().join("user.slice")));
+    }
+
+    fn tree() -> tempfile::TempDir {
+        let tree = tempfile::tempdir().expect("temporary folder");
+        for group in ["", "user.slice", "user.slice/app.slice", "user.slice/app.slice/server.scope"] {
+            std::fs::create_dir_all(tree.path().join(group)).expect("creates");
+            for file in ["cgroup.procs", "cgroup.subtree_control"] {
+                std::fs::write(tree.path().join(group).join(file), "").expect("writes");
+            }
+        }
+        tree
+    }
+
+    #[test]
+    fn a_process_outside_version_2_has_nothing_delegated() {
+        assert_eq!(delegated(Path::new("/sys/fs/cgroup"), "4:memory:/a\n"), None);
+    }
+
     #[test]
     fn removing_a_group_twice_is_fine() {
         let dir = tempfile::tempdir().expect("temporary folder");

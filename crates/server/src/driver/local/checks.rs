@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use protocol::agent::paths;
-use serde::Deserialize;
 
 use super::cgroup::{Controller, Version};
 use super::quota::QuotaChoice;
-use super::sandbox::{self, AGENT, Output, Program, Sandbox, SandboxError, Shared};
+use super::sandbox::{self, Output, Program, Sandbox, SandboxError, Shared};
 use super::{ADDRESS_SPACE_MARGIN, Inner, Machine, Protection, QuotaMechanism, find_program, tool};
 
 const TRIAL_LIMIT: Duration = Duration::from_secs(30);
@@ -34,22 +33,6 @@ echo '== processes'; ls -d /proc/[0-9]* | wc -l
 #[derive(Debug, Default)]
 struct Trial {
     text: String,
-    /// Of `gimp-session check`.
-    programs: Option<Programs>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Programs {
-    usable: bool,
-    items: Vec<Item>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Item {
-    name: String,
-    present: bool,
-    required: bool,
-    package: String,
 }
 
 impl Inner {
@@ -63,23 +46,16 @@ impl Inner {
         }
         found.extend(limits(machine));
         found.push(disk_quota(&machine.quota));
-        match trial {
-            Ok(Trial { programs: Some(programs), .. }) => found.push(programs.protection()),
-            _ => found.push(off("programs", "gimp-session can't be asked what is installed".into())),
-        }
         found
     }
 
     async fn trial(&self) -> Result<Trial, String> {
         let agent = self.agent_program().map_err(|error| error.to_string())?;
-        let run = async |program: &Program<'_>| self.trial_run(&agent, program).await;
-        let text = run(&Program::Shell(SCRIPT)).await.map_err(|error| format!("{error:#}"))?;
-        let programs = run(&Program::Shell(&format!("{AGENT} check 2>/dev/null"))).await;
-        let programs = programs.ok().and_then(|text| serde_json::from_str(&text).ok());
-        Ok(Trial { text, programs })
+        let text = self.trial_run(&agent).await.map_err(|error| format!("{error:#}"))?;
+        Ok(Trial { text })
     }
 
-    async fn trial_run(&self, agent: &Path, program: &Program<'_>) -> anyhow::Result<String> {
+    async fn trial_run(&self, agent: &Path) -> anyhow::Result<String> {
         let work = tempfile::Builder::new().prefix("trial-").tempdir_in(&self.options.data_dir)?;
         let identity = self.identity(0)?;
         let folder = |name: &str| -> io::Result<_> {
@@ -108,7 +84,7 @@ impl Inner {
         let output =
             Output { stdout: Stdio::from(fs::File::create(&out)?), stderr: Stdio::from(fs::File::create(&errors)?) };
         let said = || fs::read_to_string(&errors).unwrap_or_default();
-        let waiting = match sandbox.spawn(program, output).await {
+        let waiting = match sandbox.spawn(&Program::Shell(SCRIPT), output).await {
             Err(SandboxError::Refused) => anyhow::bail!("{}{}", said().trim(), namespaces_advice()),
             result => result?,
         };
@@ -189,23 +165,6 @@ impl Trial {
                 "files of the machine's /tmp can be seen".into(),
             ),
         ]
-    }
-}
-
-impl Programs {
-    fn protection(&self) -> Protection {
-        let missing: Vec<_> =
-            self.items.iter().filter(|item| !item.present && item.required).map(|item| item.package.as_str()).collect();
-        let optional: Vec<_> =
-            self.items.iter().filter(|item| !item.present && !item.required).map(|item| item.name.as_str()).collect();
-        let lacking =
-            |what: String| if missing.is_empty() { what } else { format!("{what}: apt install {}", missing.join(" ")) };
-        let detail = if optional.is_empty() {
-            "all there".to_owned()
-        } else {
-            format!("not there, optional: {}", optional.join(", "))
-        };
-        verdict("programs", self.usable, lacking(detail), lacking("sessions can't start".into()))
     }
 }
 
@@ -300,7 +259,7 @@ mod tests {
     use super::*;
 
     fn trial(status: &str, rest: &str) -> Trial {
-        Trial { text: format!("== status\n{status}\n{rest}"), programs: None }
+        Trial { text: format!("== status\n{status}\n{rest}") }
     }
 
     const GOOD: &str = "CapInh:\t0\nCapPrm:\t0\nCapEff:\t0\nCapBnd:\t0\nCapAmb:\t0\nNoNewPrivs:\t1\nSeccomp:\t2";
@@ -353,16 +312,5 @@ mod tests {
             .collect();
         // What would have to show itself to be found.
         assert_eq!(on, ["separate uids", "no network", "read-only system", "private /tmp"]);
-    }
-
-    #[test]
-    fn missing_packages_are_listed() {
-        let programs: Programs = serde_json::from_str(
-            r#"{"usable":false,"items":[{"name":"gimp","present":false,"required":true,"package":"gimp"},
-                {"name":"openbox","present":true,"required":true,"package":"openbox"}]}"#,
-        )
-        .expect("parses");
-        let protection = programs.protection();
-        assert!(!protection.on && protection.detail.ends_with("apt install gimp"), "{protection:?}");
     }
 }

@@ -81,8 +81,11 @@ pub struct Workspaces {
     data_dir: PathBuf,
     choice: QuotaChoice,
     /// One call at a time per user: an image must not be made twice at once.
-    busy: Mutex<HashMap<UserId, Arc<tokio::sync::Mutex<()>>>>,
+    busy: Mutex<HashMap<UserId, Arc<tokio::sync::Mutex<Limited>>>>,
 }
+
+/// The project quota, bytes, that this process has set for a user: setting it walks through all files.
+type Limited = Option<u64>;
 
 impl Workspaces {
     pub fn new(data_dir: PathBuf, choice: QuotaChoice) -> Self {
@@ -98,8 +101,9 @@ impl Workspaces {
         quota_bytes: u64,
     ) -> Result<Workspace, StartError> {
         let lock = self.busy.lock().unwrap_or_else(PoisonError::into_inner).entry(user).or_default().clone();
-        let _alone = lock.lock_owned().await;
+        let limited = lock.lock_owned().await;
         let request = Request {
+            limited,
             folder: self.folder(user),
             image: self.image(user),
             owner,
@@ -141,10 +145,11 @@ struct Request {
     owner: Option<(u32, u32)>,
     quota_bytes: u64,
     choice: QuotaChoice,
+    limited: tokio::sync::OwnedMutexGuard<Limited>,
 }
 
 impl Request {
-    fn open(self) -> Result<Workspace, StartError> {
+    fn open(mut self) -> Result<Workspace, StartError> {
         make_folder(&self.folder).map_err(disk)?;
         let mechanism = self.mechanism().map_err(disk)?;
         match mechanism {
@@ -153,7 +158,10 @@ impl Request {
                 self.own_plain_folder().map_err(disk)?;
                 let project = self.choice.project.as_ref().context("no project quota").map_err(StartError::Internal)?;
                 let (uid, _) = self.owner.context("project quota without root").map_err(StartError::Internal)?;
-                project.limit(&self.folder, uid, self.quota_bytes).map_err(StartError::Internal)?;
+                if *self.limited != Some(self.quota_bytes) {
+                    project.limit(&self.folder, uid, self.quota_bytes).map_err(StartError::Internal)?;
+                    *self.limited = Some(self.quota_bytes);
+                }
             }
             QuotaMechanism::Watcher => self.own_plain_folder().map_err(disk)?,
         }

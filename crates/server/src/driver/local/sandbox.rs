@@ -35,7 +35,7 @@ const OOM_SCORE: u32 = 300;
 /// Longest time bubblewrap may take to make the namespaces.
 const SETUP_LIMIT: Duration = Duration::from_secs(20);
 /// Where the agent is inside.
-pub const AGENT: &str = "/opt/gimp-session/bin/gimp-session";
+const AGENT: &str = "/opt/gimp-session/bin/gimp-session";
 /// Part of the session's memory that `/tmp` may take, and `/dev/shm` as much again. Never all: what lies there is not
 /// freed by ending a process, so the kernel would end them all.
 const SCRATCH_PART: u64 = 4;

@@ -99,15 +99,11 @@ pub async fn make(inner: &Inner, machine: &Machine) -> anyhow::Result<()> {
     let log = fs::File::create(work.path().join("log"))?;
     let output = Output { stdout: log.try_clone()?.into(), stderr: Stdio::from(log) };
     let limits = Limits { memory_bytes: MEMORY, cpu_millis: 2000, tasks: sandbox::TASKS };
+    let groups = Groups(machine.cgroups.create(SessionId::new(), &limits)?);
     let waiting = sandbox.spawn(&Program::Agent(&["warm", "--out", OUT]), output).await?;
-    let groups = machine.cgroups.create(SessionId::new(), &limits)?;
-    let joined = cgroup::join(&groups, waiting.init.pid);
-    let ended = waiting.run_to_end(LIMIT).await;
-    for group in &groups {
-        cgroup::remove(group)?;
-    }
-    joined?;
-    let ended = ended?;
+    cgroup::join(&groups.0, waiting.init.pid)?;
+    let ended = waiting.run_to_end(LIMIT).await?;
+    drop(groups);
     if !ended.success() {
         let log = fs::read_to_string(work.path().join("log")).unwrap_or_default();
         anyhow::bail!("gimp-session warm ended with {ended}: {}", log.trim());
@@ -120,6 +116,19 @@ pub async fn make(inner: &Inner, machine: &Machine) -> anyhow::Result<()> {
     // Sessions that run have copied theirs at their start.
     remove_others(&warm, |name| !name.starts_with(UNFINISHED) && name != finished)?;
     Ok(())
+}
+
+/// Removed also when the making is cut off.
+struct Groups(Vec<PathBuf>);
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for group in &self.0 {
+            if let Err(error) = cgroup::remove(group) {
+                tracing::warn!(%error, group = %group.display(), "a control group is left over");
+            }
+        }
+    }
 }
 
 /// Root's, and readable for all: every session gets it.

@@ -52,17 +52,17 @@ impl ProjectQuota {
         }
     }
 
-    /// Puts `folder` and what is made in it later into the project, and sets its limit. Safe to repeat.
+    /// Puts `folder` and what is made in it later into the project, and sets its limit. Safe to repeat; takes long in a
+    /// large folder.
     pub fn limit(&self, folder: &Path, project: u32, bytes: u64) -> anyhow::Result<()> {
+        if project == 0 {
+            bail!("project 0 has no limit");
+        }
         let number = project.to_string();
         Tool::new("chattr").args(["-R", "+P", "-p", &number]).arg("--").arg(folder).run()?;
         // setquota counts blocks of 1 KiB.
         let blocks = (bytes / 1024).to_string();
-        Tool::new("setquota").args(["-P", &number, "0", &blocks, "0", "0"]).arg(&self.mount_point).run()?;
-        if project == 0 {
-            bail!("project 0 has no limit");
-        }
-        Ok(())
+        Tool::new("setquota").args(["-P", &number, "0", &blocks, "0", "0"]).arg(&self.mount_point).run()
     }
 }
 
