@@ -7,6 +7,7 @@ mod create;
 mod deactivated;
 mod keeper;
 pub mod lifecycle;
+mod quotas;
 mod reconcile;
 pub mod report;
 pub mod resources;
@@ -144,8 +145,7 @@ impl Sessions {
     /// Finds the sessions of earlier runs, now and on a timer, until the application ends.
     pub fn start(&self) {
         self.spawn(reconcile::run(Arc::downgrade(&self.0)));
-        let context = &self.0.context;
-        self.spawn(watchers::forward_quotas(context.workspaces.quota_changes(), context.watchers.clone()));
+        self.spawn(quotas::forward(self.0.context.clone()));
     }
 
     /// Begins a planned end. SQL knows when this returns; the end itself goes on. Harmless if it ends or has ended.

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::lifecycle::{Effect, Notice, NoticeKind, Phase, Refusal, Silence, StartFailure};
+use super::lifecycle::{Effect, Phase, Refusal, Silence, StartFailure};
 use super::report::Report;
 use super::resources::Resources;
 use super::row::{self, Columns};
@@ -23,9 +23,8 @@ use super::watchers::Event;
 use super::{Command, CommandError, Context, Live};
 use crate::db::entity::session::{Entity, Model};
 use crate::driver::agent_client::AgentError;
-use crate::driver::{Presence, QuotaMechanism, StartError, StartRequest};
+use crate::driver::{Presence, StartError, StartRequest};
 use crate::ids::{SessionId, UserId};
-use crate::workspace::quota::Quota;
 use gauge::Counted;
 use sea_orm::EntityTrait;
 
@@ -35,10 +34,6 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LAST: Duration = Duration::from_secs(2);
 /// Changes one agent may tell in a second; the rest waits in its socket. A whole start has about six.
 const REPORTS_PER_SECOND: u32 = 20;
-/// Between two measurements of a running session's workspace ...
-const MEASURE_INTERVAL: time::Duration = time::Duration::seconds(30);
-/// ... and while it is full, so that making room helps soon.
-const MEASURE_FULL_INTERVAL: time::Duration = time::Duration::seconds(10);
 /// Until a row that could not be written is tried again.
 const STORE_RETRY: time::Duration = time::Duration::seconds(1);
 
@@ -54,10 +49,6 @@ enum Happened {
     Probed(anyhow::Result<Presence>),
     Told(Result<(), AgentError>),
     Removed(anyhow::Result<()>),
-    /// How full the workspace is; None: that can't be told now.
-    Measured(Option<Quota>),
-    /// The agent was told whether files may still grow.
-    Writes(bool, Result<(), AgentError>),
     Time,
 }
 
@@ -78,12 +69,6 @@ struct Keeper {
     said: Option<BoxStream<'static, Result<Report, Silence>>>,
     probing: bool,
     telling: bool,
-    /// When the workspace is measured next; None: not running, or it is being measured.
-    measure_at: Option<OffsetDateTime>,
-    measuring: bool,
-    full: bool,
-    /// What the agent knows about writes; None: whatever an earlier server told it.
-    writes_allowed: Option<bool>,
     jobs: FuturesUnordered<Job>,
     counted: Counted,
 }
@@ -126,10 +111,6 @@ pub(super) async fn run(
         said: None,
         probing: false,
         telling: false,
-        measure_at: None,
-        measuring: false,
-        full: false,
-        writes_allowed: None,
         jobs: FuturesUnordered::new(),
     };
     keeper.carry_out(effects).await;
@@ -146,8 +127,7 @@ impl Keeper {
     }
 
     async fn next(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Happened {
-        let life_at = self.live.borrow().life.wake_at();
-        let wake_at = [life_at, self.store_at, self.measure_at].into_iter().flatten().min();
+        let wake_at = self.live.borrow().life.wake_at().into_iter().chain(self.store_at).min();
         tokio::select! {
             Some(command) = inbox.recv() => Happened::Command(command),
             Some(step) = self.progress.1.recv() => Happened::Progress(step),
@@ -220,68 +200,14 @@ impl Keeper {
                 }
                 self.change(|life| life.cleared(now, result.is_ok()))
             }
-            Happened::Measured(quota) => {
-                self.measuring = false;
-                if let Some(quota) = quota {
-                    self.measured(now, quota);
-                }
-                vec![]
-            }
-            Happened::Writes(allowed, result) => {
-                match result {
-                    Ok(()) => self.writes_allowed = Some(allowed),
-                    // The next measurement tells it again.
-                    Err(error) => {
-                        tracing::debug!(session = %self.id, %error, "the agent does not know about the quota")
-                    }
-                }
-                vec![]
-            }
             Happened::Time => {
                 if self.store_at.is_some_and(|at| now >= at) {
                     self.store().await;
-                }
-                if self.measure_at.is_some_and(|at| now >= at) {
-                    self.measure();
                 }
                 self.change(|life| life.tick(now))
             }
         };
         self.carry_out(effects).await;
-        let running = *self.live.borrow().life.phase() == Phase::Running;
-        if !running {
-            self.measure_at = None;
-        } else if self.measure_at.is_none() && !self.measuring {
-            self.measure_at = Some(now + if self.full { MEASURE_FULL_INTERVAL } else { MEASURE_INTERVAL });
-        }
-    }
-
-    fn measure(&mut self) {
-        self.measure_at = None;
-        self.measuring = true;
-        let (context, id, user) = (self.context.clone(), self.id, UserId(self.row.user_id));
-        let job = async move {
-            let measured = async { context.workspaces.open(user).await?.quota().await }.await;
-            let quota =
-                measured.inspect_err(|error| tracing::warn!(session = %id, %error, "a workspace can't be measured"));
-            Happened::Measured(quota.ok())
-        };
-        self.jobs.push(job.boxed());
-    }
-
-    fn measured(&mut self, now: OffsetDateTime, quota: Quota) {
-        if quota.exceeded && !self.full {
-            let detail =
-                "Your workspace is full: nothing more can be saved. Delete files you don't need, or empty the trash.";
-            let notice = Notice { kind: NoticeKind::OverQuota, detail: detail.to_owned(), at: now };
-            self.context.watchers.tell(UserId(self.row.user_id), Event::Notice(self.id, notice));
-        }
-        self.full = quota.exceeded;
-        // Elsewhere the kernel refuses.
-        if quota.mechanism == QuotaMechanism::Watcher && self.writes_allowed != Some(!quota.exceeded) {
-            let (agent, allowed) = (self.context.driver.agent(self.id), !quota.exceeded);
-            self.jobs.push(async move { Happened::Writes(allowed, agent.allow_writes(allowed).await) }.boxed());
-        }
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut super::Lifecycle) -> T) -> T {

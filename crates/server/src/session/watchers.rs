@@ -82,18 +82,6 @@ impl Drop for Subscription {
     }
 }
 
-/// Passes on what `workspace` measures, until the application ends.
-pub(super) async fn forward_quotas(mut changes: broadcast::Receiver<(UserId, Quota)>, watchers: Arc<Watchers>) {
-    loop {
-        match changes.recv().await {
-            Ok((user, quota)) => watchers.tell(user, Event::Quota(quota)),
-            // The next change of the same user says it again.
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,8 +66,8 @@ impl Workspaces {
     async fn watch(&self, session: SessionId, user: UserId, told: &mut Told) -> Result<(), FileError> {
         let quota = self.open(user).await?.measure().await?;
         let allowed = !quota.exceeded;
-        // Writes are allowed until an agent hears otherwise.
-        if quota.mechanism != QuotaMechanism::Watcher || told.0.get(&session).copied().unwrap_or(true) == allowed {
+        // Every agent is told once by each run of the server: an earlier one may have stopped writes.
+        if quota.mechanism != QuotaMechanism::Watcher || told.0.get(&session) == Some(&allowed) {
             return Ok(());
         }
         match self.0.driver.agent(session).allow_writes(allowed).await {

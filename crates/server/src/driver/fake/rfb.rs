@@ -225,3 +225,96 @@ async fn header(write: &mut (impl AsyncWrite + Unpin), area: Area, encoding: i32
     bytes[8..12].copy_from_slice(&encoding.to_be_bytes());
     write.write_all(&bytes).await
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SIZE: ScreenSize = ScreenSize { width: 320, height: 240, scale: 1.0 };
+
+    /// What is answered to these bytes, and how it ends; `inputs` counts events of a human.
+    async fn say(bytes: &[u8]) -> (Vec<u8>, Result<()>, usize) {
+        let (_sizes, watched) = watch::channel(SIZE);
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let mut inputs = 0;
+        let (mut read, mut write) = tokio::io::split(far);
+        let viewer = async {
+            let _cut_off = write.write_all(bytes).await;
+            let _cut_off = write.shutdown().await;
+            let mut answer = vec![];
+            read.read_to_end(&mut answer).await.map(|_| answer)
+        };
+        let (served, answer) = tokio::join!(serve(near, watched, || inputs += 1), viewer);
+        (answer.unwrap_or_default(), served, inputs)
+    }
+
+    fn greeting(rest: &[&[u8]]) -> Vec<u8> {
+        [VERSION.as_slice(), &[1, 1], &rest.concat()].concat()
+    }
+
+    const ASK: [u8; 10] = [3, 0, 0, 0, 0, 0, 1, 64, 0, 240];
+
+    #[tokio::test]
+    async fn keys_text_and_pointer_are_input_and_change_the_picture() {
+        let key = [4, 1, 0, 0, 0, 0, 0, 97];
+        let text = [6, 0, 0, 0, 0, 0, 0, 3, b'a', b'b', b'c'];
+        let pointer = [5, 1, 0, 9, 0, 9];
+        let (_, served, inputs) = say(&greeting(&[&key, &text, &pointer])).await;
+        assert!(served.is_err(), "until the viewer goes");
+        assert_eq!(inputs, 3);
+        let (first, ..) = say(&greeting(&[&ASK])).await;
+        let (then, ..) = say(&greeting(&[&key, &ASK])).await;
+        assert_eq!(first.len(), then.len());
+        assert_ne!(first, then);
+    }
+
+    #[tokio::test]
+    async fn pixels_come_as_asked_for() {
+        let format = |big_endian, red, green, blue| {
+            [0, 0, 0, 0, 32, 24, big_endian, 1, 0, 255, 0, 255, 0, 255, red, green, blue, 0, 0, 0]
+        };
+        let last_pixel = async |format: [u8; 20]| {
+            let (picture, ..) = say(&greeting(&[&format, &ASK])).await;
+            <[u8; 4]>::try_from(&picture[picture.len() - 4..]).unwrap()
+        };
+        let [b, g, r, _] = last_pixel(format(0, 16, 8, 0)).await;
+        assert_eq!(last_pixel(format(0, 0, 8, 16)).await, [r, g, b, 0]);
+        assert_eq!(last_pixel(format(1, 16, 8, 0)).await, [0, r, g, b]);
+    }
+
+    #[tokio::test]
+    async fn what_it_does_not_know_ends_it() {
+        for wrong in [
+            b"RFC 003.008\n".to_vec(),
+            [VERSION.as_slice(), &[2]].concat(),
+            greeting(&[&[99]]),
+            greeting(&[&[0, 0, 0, 0, 8, 8, 0, 1, 0, 7, 0, 7, 0, 3, 0, 3, 6, 0, 0, 0]]),
+            greeting(&[&[6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]]),
+        ] {
+            let (_, served, _) = say(&wrong).await;
+            assert_eq!(served.unwrap_err().kind(), ErrorKind::InvalidData, "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_restless_pointer_is_one_picture() {
+        let moves: Vec<u8> = (0..200_u8).flat_map(|x| [5, 0, 0, x, 0, x]).collect();
+        let (answer, ..) = say(&greeting(&[&moves, &ASK])).await;
+        // Greeting, then one rectangle.
+        assert_eq!(answer.len(), 12 + 2 + 4 + 24 + NAME.len() + 4 + 12 + 320 * 240 * 4);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn random_bytes_never_panic(greet: bool, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let bytes = if greet { greeting(&[&bytes]) } else { bytes };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (_, served, _) = runtime.block_on(say(&bytes));
+            prop_assert!(served.is_err());
+        }
+    }
+}
