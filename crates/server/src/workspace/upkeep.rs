@@ -1,7 +1,7 @@
-//! What is done for workspaces beside requests: measuring while sessions run, stopping writes where the kernel does not
-//! keep the quota, removing what was kept long enough.
+//! What is done for workspaces beside requests: measuring while sessions run, removing what was kept long enough. Stopping
+//! a session that exceeds its quota is the driver's.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -12,38 +12,31 @@ use time::OffsetDateTime;
 use super::error::FileError;
 use super::{Workspace, Workspaces, trash, upload};
 use crate::db::entity::session;
-use crate::driver::QuotaMechanism;
-use crate::ids::{SessionId, UserId};
+use crate::ids::UserId;
 
 /// How often the workspaces of running sessions are measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a user's old files are looked for.
 const TIDY_INTERVAL: time::Duration = time::Duration::hours(24);
 
-/// What the agents were told last.
-#[derive(Default)]
-pub(super) struct Told(HashMap<SessionId, bool>);
-
 impl Workspaces {
     /// Runs until dropped.
     pub async fn upkeep(&self) {
-        let mut told = Told::default();
         let mut interval = tokio::time::interval(MEASURE_INTERVAL);
         // After a suspended machine once is enough.
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            self.upkeep_once(&mut told).await;
+            self.upkeep_once().await;
         }
     }
 
-    pub(super) async fn upkeep_once(&self, told: &mut Told) {
-        match self.running().await {
-            Ok(running) => {
-                told.0.retain(|session, _| running.iter().any(|(id, _)| id == session));
-                for (session, user) in running {
-                    if let Err(error) = self.watch(session, user, told).await {
-                        tracing::warn!(%session, %error, "a workspace can't be measured");
+    pub(super) async fn upkeep_once(&self) {
+        match self.with_sessions().await {
+            Ok(users) => {
+                for user in users {
+                    if let Err(error) = self.measure(user).await {
+                        tracing::warn!(%user, %error, "a workspace can't be measured");
                     }
                 }
             }
@@ -57,25 +50,14 @@ impl Workspaces {
         }
     }
 
-    async fn running(&self) -> Result<Vec<(SessionId, UserId)>, FileError> {
+    async fn with_sessions(&self) -> Result<HashSet<UserId>, FileError> {
         let live = [SessionStatus::Starting.as_str(), SessionStatus::Running.as_str()];
         let rows = session::Entity::find().filter(session::Column::Status.is_in(live)).all(&self.0.db).await?;
-        Ok(rows.into_iter().map(|row| (SessionId(row.id), UserId(row.user_id))).collect())
+        Ok(rows.into_iter().map(|row| UserId(row.user_id)).collect())
     }
 
-    async fn watch(&self, session: SessionId, user: UserId, told: &mut Told) -> Result<(), FileError> {
-        let quota = self.open(user).await?.measure().await?;
-        let allowed = !quota.exceeded;
-        // Every agent is told once by each run of the server: an earlier one may have stopped writes.
-        if quota.mechanism != QuotaMechanism::Watcher || told.0.get(&session) == Some(&allowed) {
-            return Ok(());
-        }
-        match self.0.driver.agent(session).allow_writes(allowed).await {
-            Ok(()) => drop(told.0.insert(session, allowed)),
-            // Still starting, or ending: the next round tries again.
-            Err(error) => tracing::debug!(%session, %error, "the agent was not told about the quota"),
-        }
-        Ok(())
+    async fn measure(&self, user: UserId) -> Result<(), FileError> {
+        self.open(user).await?.measure().await.map(drop)
     }
 
     /// Removes what was kept long enough, at most once a day. Users who did not come since the server started are left
@@ -105,69 +87,23 @@ impl Workspace {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::sea_query::Expr;
     use serde_json::json;
     use time::Duration;
 
     use super::*;
     use crate::api::files::tests::Fixture;
     use crate::db::entity::storage_quota;
-    use crate::session::testing::{end_of, fake, started};
-
-    async fn set_quota(fixture: &Fixture, gib: i32) {
-        storage_quota::Entity::update_many()
-            .col_expr(storage_quota::Column::StorageGb, Expr::value(gib))
-            .filter(storage_quota::Column::UserId.eq(fixture.user.user.unwrap().0))
-            .exec(&fixture.app.app.db)
-            .await
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_running_session_hears_when_its_quota_is_exceeded_and_when_no_more() {
-        let mut fixture = Fixture::new().await;
-        let workspaces = fixture.app.app.workspaces.clone();
-        let mut told = Told::default();
-        let (id, session) = started(&fixture.app, &mut fixture.user).await;
-        let agent = fake(&fixture.app).session(session).unwrap();
-        workspaces.upkeep_once(&mut told).await;
-        assert!(agent.writes_allowed());
-        set_quota(&fixture, 0).await;
-        for _ in 0..2 {
-            workspaces.upkeep_once(&mut told).await;
-            assert!(!agent.writes_allowed());
-        }
-        set_quota(&fixture, 1).await;
-        workspaces.upkeep_once(&mut told).await;
-        assert!(agent.writes_allowed());
-        assert_eq!(told.0.len(), 1);
-        fixture.user.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
-        end_of(&fixture.app, &mut fixture.user, &id).await;
-        workspaces.upkeep_once(&mut told).await;
-        assert!(told.0.is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_can_not_be_told_is_told_later() {
-        let mut fixture = Fixture::new().await;
-        let (_, session) = started(&fixture.app, &mut fixture.user).await;
-        set_quota(&fixture, 0).await;
-        fake(&fixture.app).session(session).unwrap().kill_agent();
-        let mut told = Told::default();
-        fixture.app.app.workspaces.upkeep_once(&mut told).await;
-        assert!(told.0.is_empty());
-    }
+    use crate::session::testing::started;
 
     #[tokio::test]
     async fn what_a_session_writes_is_measured_while_it_runs() {
         let mut fixture = Fixture::new().await;
         started(&fixture.app, &mut fixture.user).await;
         let workspaces = fixture.app.app.workspaces.clone();
-        let mut told = Told::default();
-        workspaces.upkeep_once(&mut told).await;
+        workspaces.upkeep_once().await;
         let mut changes = workspaces.quota_changes();
         std::fs::write(fixture.home.join("painted.xcf"), vec![1; 1 << 20]).unwrap();
-        workspaces.upkeep_once(&mut told).await;
+        workspaces.upkeep_once().await;
         let (user, quota) = changes.recv().await.unwrap();
         assert_eq!(Some(user), fixture.user.user);
         assert!(quota.used_bytes >= 1 << 20, "{quota:?}");
@@ -186,7 +122,7 @@ mod tests {
         std::fs::write(uploads.join("foreign"), b"").unwrap();
         let mut after = async |days: i64, trashed: usize, uploading: usize| {
             fixture.app.clock.advance(Duration::days(days));
-            workspaces.upkeep_once(&mut Told::default()).await;
+            workspaces.upkeep_once().await;
             let trash = fixture.user.get("/api/v1/files/trash").await.expect(200);
             assert_eq!(trash["entries"].as_array().unwrap().len(), trashed);
             assert_eq!(std::fs::read_dir(&uploads).unwrap().count(), uploading + 1);

@@ -42,13 +42,14 @@ impl Inner {
         };
         told.retain(|session, _| seen.iter().any(|(seen, _)| seen == session));
         for (session, may_write) in seen {
-            // Stopped again and again: an agent that was restarted has forgotten it.
-            if may_write && *told.get(&session).unwrap_or(&true) {
+            // Stopped again and again: an agent that was restarted has forgotten it. Allowed once by each run of the
+            // server: an earlier one may have stopped it.
+            if may_write && told.get(&session) == Some(&true) {
                 continue;
             }
             match self.agent_client(session).allow_writes(may_write).await {
                 Ok(()) => {
-                    if told.insert(session, may_write) != Some(may_write) {
+                    if told.insert(session, may_write).unwrap_or(true) != may_write {
                         tracing::info!(%session, may_write, "quota");
                     }
                 }
@@ -72,7 +73,12 @@ fn look(data_dir: &std::path::Path, reserve: u64) -> io::Result<Vec<(SessionId, 
             continue;
         }
         run.trim_log()?;
-        seen.push((session, !disk_full && !over_quota(&record, &run)?));
+        // What can't be measured (nested beyond the longest path, locked) counts as too much, for this session only.
+        let over = over_quota(&record, &run).unwrap_or_else(|error| {
+            tracing::debug!(%session, %error, "the workspace can't be measured");
+            true
+        });
+        seen.push((session, !disk_full && !over));
     }
     Ok(seen)
 }
