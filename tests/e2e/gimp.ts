@@ -123,9 +123,19 @@ export class Gimp {
   /** A new image of the size GIMP offers, white, in the middle of the window. */
   async newImage(): Promise<void> {
     await this.canvas.focus();
-    await this.showing('the dialog of a new image', () => this.press('Control+n'));
-    await this.showing('the new image', () => this.press('Enter'));
-    await until('the image is white', async () => isColour(await this.pixel(await this.middle()), white));
+    const middle = await this.middle();
+    // A GIMP that was only just painted may miss the first keys.
+    await until(
+      'the image is white',
+      async () => {
+        await this.press('Control+n');
+        await this.atRest();
+        await this.press('Enter');
+        await this.atRest();
+        return isColour(await this.pixel(middle), white);
+      },
+      60,
+    );
   }
 
   /** Paints across the middle of the image with the paintbrush and sees the stroke arrive. */
@@ -153,10 +163,21 @@ export class Gimp {
     await this.#nameIn('Control+Shift+e', () => this.press('Control+v'), exists);
   }
 
-  async #nameIn(shortcut: string, enterName: () => Promise<void>, exists: () => boolean): Promise<void> {
-    await this.showing('the file dialog', () => this.press(shortcut));
+  /** Opens a file dialog, which covers the middle of the image, and enters a name. */
+  async fileDialog(shortcut: string, enterName: () => Promise<void>): Promise<void> {
+    const middle = await this.middle();
+    const before = await this.pixel(middle);
+    await until('the file dialog shows', async () => {
+      await this.press(shortcut);
+      await this.atRest();
+      return !isColour(await this.pixel(middle), before);
+    });
     await this.press('Control+a');
     await enterName();
+  }
+
+  async #nameIn(shortcut: string, enterName: () => Promise<void>, exists: () => boolean): Promise<void> {
+    await this.fileDialog(shortcut, enterName);
     // The options of the format come in a window of their own, when their plug-in is ready: Enter until the file is there.
     await until('the file is on disk', async () => {
       await this.press('Enter');

@@ -141,7 +141,7 @@ export class Platform {
     const problems = this.#log.split('\n').filter((line) => /\bERROR\b|panicked at/.test(line));
     const left = processes().filter(({ cmdline, environ }) => `${cmdline} ${environ}`.includes(this.folder));
     for (const { pid, cmdline } of left) {
-      problems.push(`left running: ${cmdline.slice(0, 100)}`);
+      problems.push(`left running: ${cmdline.slice(0, 40)} … ${cmdline.slice(-160)}`);
       process.kill(pid, 'SIGKILL');
     }
     const mounts = readFileSync('/proc/self/mounts', 'utf8')

@@ -3,8 +3,26 @@
 import { existsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import type { Page } from '@playwright/test';
+
 import { password, Refused } from '../platform.ts';
 import { expect, fileNamed, register, sessionId, startGimp, test } from '../story.ts';
+
+/** Tries to open the picture of a session from a page, with the page's cookies. */
+function knock(page: Page, session: string): Promise<string> {
+  return page.evaluate(
+    (id) =>
+      new Promise<string>((resolve) => {
+        const socket = new WebSocket(`${location.origin.replace('http', 'ws')}/session/${id}/vnc`, ['binary']);
+        socket.onopen = () => {
+          socket.close();
+          resolve('open');
+        };
+        socket.onerror = () => resolve('refused');
+      }),
+    session,
+  );
+}
 
 test('two users paint at once and cannot reach each other', async ({ page, browser, platform }) => {
   const context = await browser.newContext({ baseURL: platform.url });
@@ -44,21 +62,14 @@ test('two users paint at once and cannot reach each other', async ({ page, brows
   expect(await api.status('/files/content?path=link.png')).toBeGreaterThanOrEqual(400);
 
   // Neither is the picture of her session: with his cookies, and with none.
-  const doors = await other.evaluate(async (id) => {
-    const url = `${location.origin.replace('http', 'ws')}/session/${id}/vnc`;
-    return new Promise<string>((resolve) => {
-      const socket = new WebSocket(url, ['binary']);
-      socket.onopen = () => resolve('open');
-      socket.onerror = () => resolve('refused');
-    });
-  }, session);
-  expect(doors).toBe('refused');
+  expect(await knock(other, session)).toBe('refused');
+  expect(await knock(page, session), 'it is her door').toBe('open');
   await other.goto(`/session/${session}`);
   await expect(other.getByRole('heading', { name: 'There is no such session' })).toBeVisible();
-  const nobody = await fetch(`${platform.url}/session/${session}/vnc`, {
-    headers: { connection: 'upgrade', upgrade: 'websocket', origin: platform.url },
-  });
-  expect(nobody.status).toBeGreaterThanOrEqual(400);
+  const stranger = await (await browser.newContext({ baseURL: platform.url })).newPage();
+  await stranger.goto('/signin');
+  expect(await knock(stranger, session)).toBe('refused');
+  await stranger.context().close();
 
   // Her page never noticed; his panel shows only what is his.
   await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'connected');

@@ -31,9 +31,7 @@ test('text is pasted into GIMP and copied out of it', async ({ page, platform, c
 
   await gimp.exportAsPasted(() => existsSync(join(platform.workspace(user), 'from-outside.png')));
 
-  await gimp.showing('the export dialog', () => gimp.press('Control+Shift+e'));
-  await gimp.press('Control+a');
-  await gimp.type('from-gimp.png');
+  await gimp.fileDialog('Control+Shift+e', () => gimp.type('from-gimp.png'));
   await gimp.press('Control+a', 'Control+c');
   await expect.poll(() => page.evaluate(() => navigator.clipboard.readText())).toBe('from-gimp.png');
 });
