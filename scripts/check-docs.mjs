@@ -1,5 +1,5 @@
 // Checks every Markdown file: links to files and headings lead somewhere, shell samples are valid shell, JSON samples
-// are valid JSON. Addresses on the web are not visited.
+// are valid JSON, settings exist. Addresses on the web are not visited.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -26,6 +26,9 @@ function anchorsOf(file) {
   return new Set([...text.matchAll(/^#+ (.*)$/gm)].map((match) => anchor(match[1])));
 }
 
+// A test of the server compares this file with what can be set.
+const settings = new Set([...readFileSync('docs/gimp-platform.example.toml', 'utf8').matchAll(/^#(\w+) = /gm)].map((match) => match[1]));
+
 const problems = [];
 let checked = 0;
 
@@ -47,6 +50,11 @@ for (const file of files) {
       checked += 1;
       const shell = spawnSync('bash', ['-n'], { input: sample, encoding: 'utf8' });
       if (shell.status !== 0) problems.push(`${file}: shell sample: ${shell.stderr.trim()}\n${sample}`);
+    } else if (language === 'toml') {
+      for (const [, name] of sample.matchAll(/^(\w+) = /gm)) {
+        checked += 1;
+        if (!settings.has(name)) problems.push(`${file}: there is no setting ${name}`);
+      }
     } else if (language === 'json') {
       checked += 1;
       try {
