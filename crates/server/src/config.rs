@@ -11,6 +11,7 @@ mod tests;
 pub use load::{Loaded, SettingsError, load};
 pub use secret::Secret;
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -140,7 +141,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
-            data_dir: default_data_dir(),
+            data_dir: default_data_dir(rustix::process::geteuid().is_root(), |name| std::env::var_os(name)),
             database_url: None,
             public_url: None,
             tls: TlsMode::Off,
@@ -179,11 +180,11 @@ impl Default for Settings {
 }
 
 /// `/var/lib/gimp-platform` for root, else the user's data directory; empty, which is refused, where there is none.
-fn default_data_dir() -> PathBuf {
-    if rustix::process::geteuid().is_root() {
+fn default_data_dir(root: bool, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    if root {
         return PathBuf::from("/var/lib/gimp-platform");
     }
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_DATA_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
         .map(|data| data.join("gimp-platform"))

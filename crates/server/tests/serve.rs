@@ -123,6 +123,20 @@ fn metrics_have_an_address_of_their_own() {
 }
 
 #[test]
+fn logs_can_be_json() {
+    let server = Server::start(&["--log-format", "json", "--log", "debug"]);
+    server.get("/api/v1/nothing?secret=hunter2");
+    server.log_after("answered");
+    let (status, log) = server.end(Signal::TERM);
+    assert!(status.success());
+    for line in log.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(entry["timestamp"].is_string() && entry["level"].is_string(), "{line}");
+    }
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[test]
 fn more_connections_than_allowed_wait() {
     let server = Server::start(&["--max-connections", "16"]);
     let mut idle: Vec<TcpStream> = (0..16).map(|_| server.connect()).collect();

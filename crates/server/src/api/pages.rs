@@ -136,6 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn assets_are_kept_for_ever_and_pages_are_asked_for_again() {
+        for path in Web::iter().filter(|path| !path.ends_with(".br") && !path.ends_with(".gz")) {
+            let answer = file(&path, &HeaderMap::new());
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            let caching = answer.headers()[header::CACHE_CONTROL].to_str().unwrap();
+            assert_eq!(caching.contains("immutable"), path.starts_with("assets/"), "{path}: {caching}");
+        }
+        assert_eq!(file("missing", &HeaderMap::new()).status(), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
     fn every_kind_of_file_of_the_web_build_has_a_media_type() {
         for path in Web::iter() {
             if path.ends_with(".br") || path.ends_with(".gz") {

@@ -193,6 +193,19 @@ fn the_public_url_is_derived_where_it_is_not_set() {
     assert!(own.is_secure());
 }
 
+#[test]
+fn data_is_kept_where_the_user_keeps_data() {
+    let of = |root, variables: &[(&str, &str)]| {
+        let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        default_data_dir(root, find).to_str().unwrap().to_owned()
+    };
+    assert_eq!(of(true, &[("HOME", "/root")]), "/var/lib/gimp-platform");
+    assert_eq!(of(false, &[("HOME", "/home/ada")]), "/home/ada/.local/share/gimp-platform");
+    assert_eq!(of(false, &[("HOME", "/home/ada"), ("XDG_DATA_HOME", "/data")]), "/data/gimp-platform");
+    assert_eq!(of(false, &[("HOME", "/home/ada"), ("XDG_DATA_HOME", "data")]), "/home/ada/.local/share/gimp-platform");
+    assert_eq!(of(false, &[]), "");
+}
+
 /// Keys of `Settings` as they are serialised, unset ones included.
 fn fields() -> BTreeSet<String> {
     let value = figment::value::Value::serialize(Settings::default()).unwrap();

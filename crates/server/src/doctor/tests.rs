@@ -63,6 +63,11 @@ async fn the_database_is_asked_for_its_schema() {
     let examined = Examined::of(|settings| settings.database_url = Some(Secret::new(url.as_str()))).await;
     assert_eq!(examined.check("database").detail, "SQLite; its schema is up to date");
 
+    let url = format!("sqlite://{}/empty.db?mode=rwc", database.path().display());
+    let examined = Examined::of(|settings| settings.database_url = Some(Secret::new(url.as_str()))).await;
+    assert!(examined.check("database").detail.starts_with("SQLite; "), "{}", examined.check("database").detail);
+    assert_ne!(examined.check("database").detail, "SQLite; its schema is up to date");
+
     let nobody = "postgres://me:hunter2@127.0.0.1:1/x";
     let examined = Examined::of(|settings| settings.database_url = Some(Secret::new(nobody))).await;
     assert_eq!(examined.state("database"), State::Failed);

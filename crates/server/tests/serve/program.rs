@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Longest wait for anything.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// A running server on a data directory of its own. Killed when dropped.
+/// A running server on a data directory of its own. Ended when dropped.
 pub struct Server {
     arguments: Vec<String>,
     data: tempfile::TempDir,
@@ -158,9 +158,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
+        // In order, so that its coverage counts.
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
