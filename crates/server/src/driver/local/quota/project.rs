@@ -59,7 +59,16 @@ impl ProjectQuota {
             bail!("project 0 has no limit");
         }
         let number = project.to_string();
-        Tool::new("chattr").args(["-R", "+P", "-p", &number]).arg("--").arg(folder).run()?;
+        Tool::new("chattr").args(["+P", "-p", &number, "--"]).arg(folder).run()?;
+        // What is there from before, kind by kind: only folders can hand the project on, links have none.
+        for (kind, inherit) in [("d", &["+P"][..]), ("f", &[])] {
+            let find = Tool::new("find").arg(folder).args(["-xdev", "-type", kind, "-exec", "chattr"]);
+            let (code, said) = find.args(inherit).args(["-p", &number, "--", "{}", "+"]).status()?;
+            if code != 0 {
+                // A session of the user's may be removing files meanwhile.
+                tracing::warn!(code, said, "some files of a workspace may not count towards its quota");
+            }
+        }
         // setquota counts blocks of 1 KiB.
         let blocks = (bytes / 1024).to_string();
         Tool::new("setquota").args(["-P", &number, "0", &blocks, "0", "0"]).arg(&self.mount_point).run()
