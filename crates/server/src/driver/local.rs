@@ -15,6 +15,7 @@ mod run_dir;
 mod sandbox;
 mod seccomp;
 mod tool;
+mod tree;
 mod warm;
 mod watch;
 

@@ -1,7 +1,6 @@
 //! A data directory, a driver on it, sessions whose agent runs shell scripts for us, and the cleaning up.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,41 +25,36 @@ pub fn as_root<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
     if rustix::process::geteuid().is_root() {
         run(body());
     } else {
-        run_again(&["sudo", "-n", "--preserve-env"]);
+        let mut command = Command::new("sudo");
+        command.args(["-n", "--preserve-env", "--"]).arg(std::env::current_exe().expect("this program"));
+        run_again(command);
     }
 }
 
 /// Runs the calling test's body as an ordinary user.
 pub fn as_ordinary_user<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
-    if rustix::process::geteuid().is_root() {
-        let uid = ORDINARY_UID.to_string();
-        run_again(&["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all", "--"]);
-    } else {
-        run(body());
+    /// The program by descriptor: the other user may not reach the folder it is in.
+    const PROGRAM_FD: i32 = 3;
+    if !rustix::process::geteuid().is_root() {
+        return run(body());
     }
+    let uid = ORDINARY_UID.to_string();
+    let program = fs::File::open(std::env::current_exe().expect("this program")).expect("opens");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all", "--"]);
+    command.arg(format!("/proc/self/fd/{PROGRAM_FD}"));
+    command.fd_mappings(vec![FdMapping { parent_fd: program.into(), child_fd: PROGRAM_FD }]).expect("one mapping");
+    run_again(command);
 }
 
 fn run(body: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(body);
 }
 
-/// The same test in another process, by descriptor: the other user may not reach the folder the program is in.
-fn run_again(become_other: &[&str]) {
-    const PROGRAM_FD: i32 = 3;
-    let program = fs::File::open(std::env::current_exe().expect("this program")).expect("opens");
+/// The same test in another process, which `command` starts.
+fn run_again(mut command: Command) {
     let test = std::thread::current().name().expect("tests have named threads").to_owned();
-    let mut command = Command::new(become_other[0]);
-    command
-        .args(&become_other[1..])
-        .arg(format!("/proc/self/fd/{PROGRAM_FD}"))
-        .args(["--exact", &test, "--nocapture"])
-        .current_dir("/")
-        .fd_mappings(vec![FdMapping {
-            parent_fd: program.as_fd().try_clone_to_owned().expect("descriptor"),
-            child_fd: PROGRAM_FD,
-        }])
-        .expect("one mapping");
-    let output = command.output().expect("runs as the other user");
+    let output = command.args(["--exact", &test, "--nocapture"]).current_dir("/").output().expect("runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("1 passed"),

@@ -6,7 +6,7 @@
 pub mod image;
 pub mod project;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use rustix::fs::FileType;
 
 use super::super::{QuotaMechanism, StartError, Workspace};
-use super::mounts;
+use super::{mounts, tree};
 use crate::ids::UserId;
 use project::ProjectQuota;
 
@@ -215,13 +216,19 @@ impl Request {
     }
 }
 
-fn own_all(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() {
-        for entry in fs::read_dir(path)? {
-            own_all(&entry?.path(), uid, gid)?;
+/// The top comes last: as long as it has not changed, all is done again.
+fn own_all(top: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let (user, group) = (Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)));
+    let complete = tree::visit(top, |entry| {
+        match rustix::fs::chownat(entry.folder, entry.name, user, group, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            result => Ok(result?),
         }
+    })?;
+    if !complete {
+        tracing::warn!("a workspace is nested too deep to give all of it to its user");
     }
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+    std::os::unix::fs::lchown(top, Some(uid), Some(gid))
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
@@ -242,33 +249,26 @@ pub fn used_bytes(folder: &Path, mechanism: QuotaMechanism) -> io::Result<u64> {
     match mechanism {
         QuotaMechanism::Image => {
             let stat = rustix::fs::statvfs(folder)?;
-            Ok((stat.f_blocks - stat.f_bfree) * stat.f_frsize)
+            Ok(stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize))
         }
         QuotaMechanism::ProjectQuota | QuotaMechanism::Watcher => walk(folder),
     }
 }
 
-/// Sums what files occupy. What vanishes meanwhile does not count.
+/// What files occupy on the disk, each once however often it is linked. Without bound when not all can be seen: nothing
+/// may be hidden from the quota.
 pub fn walk(folder: &Path) -> io::Result<u64> {
     const BLOCK: u64 = 512;
-    let mut bytes = 0;
-    let mut open = vec![folder.to_owned()];
-    while let Some(folder) = open.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let Ok(metadata) = entry.metadata() else { continue };
-            // A sparse file counts what it occupies, a linked one each time: the bound is for the session, not the disk.
-            bytes += metadata.blocks() * BLOCK;
-            if metadata.is_dir() {
-                open.push(entry.path());
-            }
+    let mut bytes = 0_u64;
+    let mut linked = HashSet::new();
+    let complete = tree::visit(folder, |entry| {
+        let is_folder = FileType::from_raw_mode(entry.stat.st_mode) == FileType::Directory;
+        if is_folder || entry.stat.st_nlink < 2 || linked.insert(entry.stat.st_ino) {
+            bytes = bytes.saturating_add(u64::try_from(entry.stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK));
         }
-    }
-    Ok(bytes)
+        Ok(())
+    })?;
+    Ok(if complete { bytes } else { u64::MAX })
 }
 
 #[cfg(test)]
@@ -305,6 +305,7 @@ mod tests {
         fs::create_dir(folder.path().join("sub")).expect("creates");
         fs::write(folder.path().join("sub/file"), vec![1_u8; 100_000]).expect("writes");
         std::os::unix::fs::symlink("/", folder.path().join("root")).expect("links");
+        fs::hard_link(folder.path().join("sub/file"), folder.path().join("again")).expect("links");
         let bytes = walk(folder.path()).expect("walks");
         assert!((100_000..200_000).contains(&bytes), "{bytes}");
     }

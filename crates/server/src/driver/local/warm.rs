@@ -1,7 +1,7 @@
 //! Start-up caches that let GIMP start fast in a new workspace, made once by `gimp-session warm` in a sandbox. Sessions
 //! start without them, too, some seconds slower.
 //!
-//! `DATA/warm/VERSION-KEY/`: the key changes with the programs, the processor and the locale the caches are for.
+//! `DATA/warm/VERSION-KEY/`: the key changes with the programs and the processor that the caches are for.
 
 use std::fs;
 use std::io;

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::run_dir::{RunDir, SandboxRecord};
+use super::run_dir::RunDir;
 use super::{Inner, QuotaMechanism, mounts, quota};
 use crate::ids::SessionId;
 
@@ -67,31 +67,34 @@ fn look(data_dir: &std::path::Path, reserve: u64) -> io::Result<Vec<(SessionId, 
     let disk_full = free < reserve / 2;
     let mut seen = vec![];
     for session in RunDir::list(data_dir)? {
-        let run = RunDir::new(data_dir, session);
-        let Ok(Some(record)) = run.record() else { continue };
-        if !record.alive()? {
-            continue;
+        match over_quota(&RunDir::new(data_dir, session)) {
+            Ok(Some(over)) => seen.push((session, !disk_full && !over)),
+            Ok(None) => {}
+            // What can't be measured (locked by its owner, say) counts as too much, for this session only.
+            Err(error) => {
+                tracing::debug!(%session, "its use of the disk can't be measured: {error:#}");
+                seen.push((session, false));
+            }
         }
-        run.trim_log()?;
-        // What can't be measured (nested beyond the longest path, locked) counts as too much, for this session only.
-        let over = over_quota(&record, &run).unwrap_or_else(|error| {
-            tracing::debug!(%session, %error, "the workspace can't be measured");
-            true
-        });
-        seen.push((session, !disk_full && !over));
     }
     Ok(seen)
 }
 
-fn over_quota(record: &SandboxRecord, run: &RunDir) -> io::Result<bool> {
+/// None: it does not run. Keeps its log short on the way.
+fn over_quota(run: &RunDir) -> anyhow::Result<Option<bool>> {
+    let Some(record) = run.record()? else { return Ok(None) };
+    if !record.alive()? {
+        return Ok(None);
+    }
+    run.trim_log()?;
     let used = match record.mechanism {
-        QuotaMechanism::ProjectQuota => return Ok(false),
+        QuotaMechanism::ProjectQuota => return Ok(Some(false)),
         // The kernel keeps the image's size; a quota that was lowered since is kept here.
         QuotaMechanism::Image => quota::used_bytes(&record.workspace, record.mechanism)?,
         // No tmpfs bounds the run folder of an ordinary user's session.
         QuotaMechanism::Watcher => {
-            quota::used_bytes(&record.workspace, record.mechanism)? + quota::walk(&run.shared())?
+            quota::used_bytes(&record.workspace, record.mechanism)?.saturating_add(quota::walk(&run.shared())?)
         }
     };
-    Ok(used > record.quota_bytes)
+    Ok(Some(used > record.quota_bytes))
 }
