@@ -28,7 +28,7 @@ use crate::gimp::control::Control;
 use crate::gimp::preset::Preset;
 use crate::gimp::process::{self, Environment};
 use crate::gimp::profile::Profile;
-use crate::gimp::recovery::{RecoveryStore, backup_files, replace_file, rfc3339};
+use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
 use crate::gimp::unsaved::{Saved, Saver};
 use crate::gimp::version::{self, Version};
 use crate::settings::Folders;
@@ -163,7 +163,6 @@ pub struct Session {
     painting: Option<Arc<AtomicBool>>,
     /// Counts starts of GIMP.
     attempt: u64,
-    saved: Option<Saved>,
     writes_allowed: bool,
     started: Instant,
     started_at: OffsetDateTime,
@@ -243,7 +242,6 @@ impl Session {
             store,
             painting: None,
             attempt: 0,
-            saved: None,
             writes_allowed: true,
             started,
             started_at: OffsetDateTime::now_utc(),
@@ -355,7 +353,6 @@ impl Session {
             Event::GimpPainted { .. } => {}
             Event::Saved(saved) => {
                 tracing::info!(copies = saved.copies, outcome = ?saved.outcome, "unsaved images copied");
-                self.saved = Some(saved);
                 self.pending.push_back(Input::SaveFinished(saved.outcome));
             }
         }
@@ -601,13 +598,6 @@ impl Session {
     }
 
     fn try_collect(&mut self, backups: &std::path::Path) -> io::Result<()> {
-        let files = backup_files(backups)?;
-        // GIMP was told to go after all its images were copied: what it wrote then is the same once more.
-        if let Some(Saved { outcome: SaveOutcome::AllSafe, copies }) = self.saved.take()
-            && files.len() <= copies
-        {
-            return files.iter().try_for_each(fs::remove_file);
-        }
         let collected = self.store.collect(backups)?;
         if !collected.is_empty() {
             tracing::info!(copies = collected.len(), "GIMP's own copies moved to the recovery store");

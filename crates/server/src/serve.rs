@@ -1,7 +1,8 @@
 //! `gimp-platform serve`: listens, answers, ends in order.
 //!
 //! Ending by SIGTERM: no new connections, long answers are cut so that browsers connect elsewhere, other requests may
-//! finish, background work is written down. Sessions live on and are found again at the next start. SIGINT (Ctrl-C)
+//! finish, background work is written down. Sessions live on and are found again at the next start. SIGHUP without TLS
+//! (the terminal was closed) does the same; with TLS it means to read the certificate again. SIGINT (Ctrl-C)
 //! ends the sessions first, each through its planned end; a second one leaves at once and leaves them running.
 
 mod listener;
@@ -45,10 +46,12 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// # Errors
 /// When an address can't be listened on, the certificate not be used, or another server has the data directory.
 pub async fn serve(mut settings: Settings) -> anyhow::Result<()> {
-    let mut signals = Signals::new().context("can't watch for signals")?;
+    let mut signals = Signals::new(settings.tls).context("can't watch for signals")?;
     let sockets = Sockets::bind(&mut settings).await?;
+    // Before the database is touched: a second server must not migrate it under the first one.
+    crate::data_dir::prepare(&settings)?;
+    let _lock = crate::data_dir::lock(&settings)?;
     let app = App::open(settings, Clock::default()).await?;
-    let _lock = crate::data_dir::lock(&app.settings)?;
     let server = start(app.clone(), sockets)?;
     app.start();
     say(&greeting(&app.settings));

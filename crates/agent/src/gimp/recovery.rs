@@ -106,8 +106,11 @@ impl RecoveryStore {
                     let (name, original) =
                         known.map_or(("Untitled".to_owned(), None), |known| (known.name, known.original));
                     let partial = Partial { id, path: path.clone() };
-                    if self.keep(&partial, &name, original).is_err() {
-                        fs::remove_file(&path)?;
+                    match self.keep(&partial, &name, original) {
+                        Ok(_) => {}
+                        // Only what is no picture goes; a full disk must not cost a finished copy.
+                        Err(error) if is_no_xcf(&error) => fs::remove_file(&path)?,
+                        Err(error) => tracing::warn!(%error, "a partial copy stays for the next start"),
                     }
                 }
                 Some(COPY) if !self.file(&id, DESCRIPTION).exists() => {
@@ -140,6 +143,10 @@ impl RecoveryStore {
     fn sync_folder(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
     }
+}
+
+fn is_no_xcf(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// A copy that is not yet taken in.
