@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use protocol::agent::DisplayServer;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -75,6 +76,8 @@ pub struct Settings {
     /// Workspace quota of a new user, GiB, 1..=10000.
     pub quota_gb: u32,
     pub quota_mechanism: QuotaSetting,
+    /// `xorg`, `xvnc`, or the command line of another VNC server; see `display_server`.
+    pub display: String,
     /// Path of `gimp-session`; none: beside this program, then PATH.
     pub agent_path: Option<PathBuf>,
     /// First uid for sessions when the server runs as root, 1000..=2000000000.
@@ -169,6 +172,7 @@ impl Default for Settings {
             warn_minutes: 5,
             quota_gb: 20,
             quota_mechanism: QuotaSetting::Auto,
+            display: "xorg".to_owned(),
             agent_path: None,
             first_uid: 200_000,
             access_log_days: 30,
@@ -235,6 +239,20 @@ impl Settings {
     }
 
     /// Whether browsers reach us over TLS, ours or a proxy's: cookies are `Secure` then.
+    /// What `display` means; None when it means nothing. Arguments are separated by spaces, without quoting.
+    #[must_use]
+    pub fn display_server(&self) -> Option<DisplayServer> {
+        match self.display.as_str() {
+            "xorg" => Some(DisplayServer::Xorg),
+            "xvnc" => Some(DisplayServer::Xvnc),
+            other => {
+                let complete = other.contains("{display}") && other.contains("{rfbSocket}");
+                let command = other.split_whitespace().map(str::to_owned).collect();
+                complete.then_some(DisplayServer::Custom { command })
+            }
+        }
+    }
+
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.tls != TlsMode::Off || self.public_url().starts_with("https://")
@@ -358,6 +376,12 @@ pub const KEYS: &[Key] = &[
         "MECHANISM",
         "What keeps workspaces within their quota; auto takes the best that works here",
         "one of auto, project-quota, image, watcher",
+    ),
+    key(
+        "display",
+        "SERVER",
+        "Display server of sessions: xorg, xvnc, or the command line of a VNC server that is its own X server",
+        "xorg, xvnc, or a command with {display} and {rfbSocket} among its arguments",
     ),
     key("agent_path", "FILE", "Path of gimp-session; by default beside this program, then in PATH", FILE),
     key(

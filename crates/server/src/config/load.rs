@@ -245,6 +245,7 @@ fn check(settings: &Settings, figment: &Figment) -> Result<(), SettingsError> {
         ("idle_minutes", s.idle_minutes <= 10_080),
         ("warn_minutes", s.warn_minutes <= 60),
         ("quota_gb", (1..=10_000).contains(&s.quota_gb)),
+        ("display", s.display_server().is_some()),
         ("first_uid", (1000..=2_000_000_000).contains(&s.first_uid)),
         ("access_log_days", (1..=3650).contains(&s.access_log_days)),
         ("audit_days", (1..=3650).contains(&s.audit_days)),

@@ -19,14 +19,15 @@ mod tree;
 mod warm;
 mod watch;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use protocol::agent::{AgentConfig, paths};
+use protocol::agent::{AgentConfig, DisplayServer, paths};
 use protocol::session::StartStep;
 use rustix::process::Signal;
 use tokio::process::Child;
@@ -42,6 +43,7 @@ use super::agent_client::{AgentClient, Endpoint};
 use super::{AgentKey, Presence, Protection, QuotaMechanism, StartError, StartRequest, Workspace};
 use crate::config::{QuotaSetting, Settings};
 use crate::ids::{SessionId, UserId};
+use crate::session::report::plain;
 
 /// Longest wait for a started agent to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -62,6 +64,7 @@ pub struct LocalOptions {
     pub first_uid: u32,
     /// None: the best that works here.
     pub quota_mechanism: Option<QuotaMechanism>,
+    pub display: DisplayServer,
     /// Bytes that must be free on the disk for a session to start: a full disk under a sparse image loses writes.
     pub disk_reserve: u64,
     /// How long a dead agent's GIMP may take to write its copies, and a living agent to end what it runs, when a
@@ -94,6 +97,8 @@ struct Inner {
     options: LocalOptions,
     key: AgentKey,
     root: bool,
+    /// Quotas as last asked for, bytes: an administrator may change one while its session runs.
+    quotas: Mutex<HashMap<UserId, u64>>,
     machine: OnceCell<Machine>,
     protections: OnceCell<Vec<Protection>>,
     /// One at a time makes the start-up caches.
@@ -119,6 +124,7 @@ impl LocalDriver {
                 QuotaSetting::Image => Some(QuotaMechanism::Image),
                 QuotaSetting::Watcher => Some(QuotaMechanism::Watcher),
             },
+            display: settings.display_server().unwrap_or_default(),
             disk_reserve: LocalOptions::DISK_RESERVE,
             settle_limit: LocalOptions::SETTLE_LIMIT,
         };
@@ -135,6 +141,7 @@ impl LocalDriver {
             inner: Arc::new(Inner {
                 options,
                 key,
+                quotas: Mutex::default(),
                 root,
                 machine: OnceCell::new(),
                 protections: OnceCell::new(),
@@ -215,6 +222,7 @@ impl LocalDriver {
     ) -> Result<Workspace, StartError> {
         let owner = self.inner.identity(uid_offset)?.owner();
         let machine = self.inner.machine().await.map_err(StartError::Internal)?;
+        self.inner.remember_quota(user, quota_bytes);
         machine.workspaces.open(user, owner, quota_bytes).await
     }
 
@@ -280,6 +288,14 @@ impl Inner {
         });
     }
 
+    fn remember_quota(&self, user: UserId, bytes: u64) {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner).insert(user, bytes);
+    }
+
+    fn quotas(&self) -> HashMap<UserId, u64> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn run_dir(&self, session: SessionId) -> RunDir {
         RunDir::new(&self.options.data_dir, session)
     }
@@ -314,6 +330,7 @@ impl Inner {
         }
         progress(StartStep::CreatingWorkspace);
         self.check_room()?;
+        self.remember_quota(request.user, request.quota_bytes);
         let workspace = machine.workspaces.open(request.user, identity.owner(), request.quota_bytes).await?;
         progress(StartStep::StartingDisplay);
         match self.start_in(machine, request, identity, &workspace, &run).await {
@@ -397,7 +414,7 @@ impl Inner {
             max_screen: MAX_SCREEN,
             memory_bytes: request.memory_bytes,
             cpus: u16::try_from(request.cpu_millis.div_ceil(1000)).unwrap_or(u16::MAX).max(1),
-            display: Default::default(),
+            display: self.options.display.clone(),
             time_limits: Default::default(),
             locale: request.locale.clone(),
         };
@@ -484,6 +501,8 @@ impl Inner {
     }
 }
 
+/// Characters of a sandbox's own words that go to the log: it can say anything.
+const SAID_MAX: usize = 300;
 const AGENT_NAME: &str = "gimp-session";
 const AGENT_ARGUMENTS: &[&str] = &["run"];
 /// Largest screen, device pixels.
@@ -507,10 +526,14 @@ async fn end_processes(record: &SandboxRecord, settle_limit: Duration) -> anyhow
         agent.process.signal(Signal::KILL)?;
     }
     let is_gimp = |process: &Descendant| process.name == "gimp" || process.name.starts_with("gimp-");
-    for gimp in named(sandbox, is_gimp)? {
-        if gimp.process.signal(Signal::TERM)? {
-            gone_within(gimp.process, settle_limit).await?;
-        }
+    let gimps = named(sandbox, is_gimp)?;
+    for gimp in &gimps {
+        gimp.process.signal(Signal::TERM)?;
+    }
+    // One limit for all: a session can name any number of processes like that.
+    let deadline = Instant::now() + settle_limit;
+    for gimp in gimps {
+        gone_within(gimp.process, deadline.saturating_duration_since(Instant::now())).await?;
     }
     sandbox.signal(Signal::KILL)?;
     anyhow::ensure!(gone_within(sandbox, KILL_LIMIT).await?, "the sandbox survives SIGKILL");
@@ -553,14 +576,17 @@ fn explain_refusal(said: &str) -> StartError {
                 .into(),
         );
     }
-    StartError::Internal(anyhow::anyhow!("bubblewrap: {}", said.trim()))
+    StartError::Internal(anyhow::anyhow!("bubblewrap: {}", plain(said.trim(), SAID_MAX)))
 }
 
 fn explain_end(ended: std::process::ExitStatus, log: &str) -> StartError {
     if let Some(line) = log.lines().rev().find(|line| line.starts_with("bwrap: ")) {
         return explain_refusal(line);
     }
-    StartError::Internal(anyhow::anyhow!("the agent ended before it answered ({ended}): {}", log.trim()))
+    StartError::Internal(anyhow::anyhow!(
+        "the agent ended before it answered ({ended}): {}",
+        plain(log.trim(), SAID_MAX)
+    ))
 }
 
 /// 0711 as root, so that session uids can be given parts of it; 0700 otherwise.
@@ -619,6 +645,7 @@ mod tests {
             agent_path: None,
             first_uid,
             quota_mechanism: None,
+            display: DisplayServer::Xorg,
             disk_reserve: 0,
             settle_limit: Duration::ZERO,
         };

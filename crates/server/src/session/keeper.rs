@@ -28,6 +28,8 @@ use crate::ids::{SessionId, UserId};
 use gauge::Counted;
 use sea_orm::EntityTrait;
 
+/// An agent that says nothing for so long is asked whether it lives.
+const QUIET_LIMIT: Duration = Duration::from_secs(120);
 /// Between two attempts to reach the agent: from this ...
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// ... doubling up to this.
@@ -405,14 +407,16 @@ impl Following {
                 self.events.insert(Box::pin(events.map_err(|error| self.context.silence(self.session, &error))?))
             }
         };
-        match events.next().await {
-            None => Err(Silence::Unreachable),
-            Some(Err(error)) => Err(self.context.silence(self.session, &error)),
-            Some(Ok(status)) => Report::check(status, self.session).map_err(|error| {
-                tracing::warn!(session = %self.session, %error, "an agent can't be believed");
-                Silence::Unresponsive
-            }),
-        }
+        let heard = match tokio::time::timeout(QUIET_LIMIT, events.next()).await {
+            Ok(heard) => heard.ok_or(Silence::Unreachable)?,
+            // Nothing to say, or hung.
+            Err(_) => self.context.driver.agent(self.session).status().await,
+        };
+        let status = heard.map_err(|error| self.context.silence(self.session, &error))?;
+        Report::check(status, self.session).map_err(|error| {
+            tracing::warn!(session = %self.session, %error, "an agent can't be believed");
+            Silence::Unresponsive
+        })
     }
 
     async fn not_too_fast(&mut self) {

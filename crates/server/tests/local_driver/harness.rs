@@ -82,6 +82,7 @@ impl Stage {
             agent_path: Some(stand_in(data.path())),
             first_uid: FIRST_UID,
             quota_mechanism: None,
+            display: protocol::agent::DisplayServer::Xorg,
             disk_reserve: 64 * MIB,
             settle_limit: Duration::from_millis(300),
         };

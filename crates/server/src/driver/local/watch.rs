@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::run_dir::RunDir;
 use super::{Inner, QuotaMechanism, mounts, quota};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, UserId};
 
 /// Between two rounds, unless a round takes long.
 const ROUND: Duration = Duration::from_secs(3);
@@ -34,7 +34,8 @@ impl Inner {
     async fn watch_once(&self, told: &mut HashMap<SessionId, bool>) {
         let data_dir = self.options.data_dir.clone();
         let reserve = self.options.disk_reserve;
-        let looked = tokio::task::spawn_blocking(move || look(&data_dir, reserve)).await;
+        let quotas = self.quotas();
+        let looked = tokio::task::spawn_blocking(move || look(&data_dir, reserve, &quotas)).await;
         let seen = match looked {
             Ok(Ok(seen)) => seen,
             Ok(Err(error)) => return tracing::warn!(%error, "the sessions' use of the disk can't be measured"),
@@ -61,13 +62,13 @@ impl Inner {
 }
 
 /// Living sessions and whether each may write.
-fn look(data_dir: &std::path::Path, reserve: u64) -> io::Result<Vec<(SessionId, bool)>> {
+fn look(data_dir: &std::path::Path, reserve: u64, quotas: &HashMap<UserId, u64>) -> io::Result<Vec<(SessionId, bool)>> {
     let (free, _) = mounts::space(data_dir)?;
     // Below half of what a start needs, every write could be lost in an image.
     let disk_full = free < reserve / 2;
     let mut seen = vec![];
     for session in RunDir::list(data_dir)? {
-        match over_quota(&RunDir::new(data_dir, session)) {
+        match over_quota(&RunDir::new(data_dir, session), quotas) {
             Ok(Some(over)) => seen.push((session, !disk_full && !over)),
             Ok(None) => {}
             // What can't be measured (locked by its owner, say) counts as too much, for this session only.
@@ -81,7 +82,7 @@ fn look(data_dir: &std::path::Path, reserve: u64) -> io::Result<Vec<(SessionId, 
 }
 
 /// None: it does not run. Keeps its log short on the way.
-fn over_quota(run: &RunDir) -> anyhow::Result<Option<bool>> {
+fn over_quota(run: &RunDir, quotas: &HashMap<UserId, u64>) -> anyhow::Result<Option<bool>> {
     let Some(record) = run.record()? else { return Ok(None) };
     if !record.alive()? {
         return Ok(None);
@@ -96,5 +97,6 @@ fn over_quota(run: &RunDir) -> anyhow::Result<Option<bool>> {
             quota::used_bytes(&record.workspace, record.mechanism)?.saturating_add(quota::walk(&run.shared())?)
         }
     };
-    Ok(Some(used > record.quota_bytes))
+    // An administrator may have changed it since the session started.
+    Ok(Some(used > quotas.get(&record.user).copied().unwrap_or(record.quota_bytes)))
 }
