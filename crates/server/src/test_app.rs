@@ -33,7 +33,8 @@ pub(crate) struct TestApp {
     pub clock: Clock,
     router: axum::Router,
     errors_allowed: bool,
-    // Last: removed after everything that uses it.
+    // Last: removed after everything that uses them.
+    _database: Option<postgres::TestDatabase>,
     _data: tempfile::TempDir,
 }
 
@@ -47,9 +48,10 @@ impl TestApp {
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         log::capture();
         let data = tempfile::Builder::new().prefix("gimp-platform-test-").tempdir().expect("a temporary folder");
+        let database = postgres::TestDatabase::create().await;
         let mut settings = Settings {
             data_dir: data.path().to_owned(),
-            database_url: postgres::database().await.map(Secret::new),
+            database_url: database.as_ref().map(|database| Secret::new(database.url())),
             driver: DriverKind::Fake,
             metrics_listen: None,
             // The least bcrypt can do.
@@ -61,7 +63,7 @@ impl TestApp {
         let app = App::open(settings, clock.clone()).await.expect("the application opens");
         app.start();
         let router = crate::api::router(app.clone());
-        Self { app, clock, router, errors_allowed: false, _data: data }
+        Self { app, clock, router, errors_allowed: false, _database: database, _data: data }
     }
 
     /// Waits until the driver is prepared.

@@ -12,20 +12,51 @@ use std::process::{Command, Stdio};
 use sea_orm::{ConnectionTrait, Database};
 use uuid::Uuid;
 
-/// URL of a fresh database, or None where the tests run on SQLite.
-pub(super) async fn database() -> Option<String> {
-    match std::env::var("TEST_DATABASE").as_deref() {
-        Err(_) | Ok("sqlite") => return None,
-        Ok("postgres") => {}
-        Ok(other) => panic!("TEST_DATABASE is sqlite or postgres, not {other}"),
+/// A database of one test, removed with it.
+pub(super) struct TestDatabase {
+    folder: PathBuf,
+    name: String,
+}
+
+impl TestDatabase {
+    /// A fresh one, or None where the tests run on SQLite.
+    pub async fn create() -> Option<Self> {
+        match std::env::var("TEST_DATABASE").as_deref() {
+            Err(_) | Ok("sqlite") => return None,
+            Ok("postgres") => {}
+            Ok(other) => panic!("TEST_DATABASE is sqlite or postgres, not {other}"),
+        }
+        let folder = tokio::task::spawn_blocking(cluster).await.expect("no panic");
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        run(&folder, &format!("CREATE DATABASE {name}")).await;
+        Some(Self { folder, name })
     }
-    let folder = tokio::task::spawn_blocking(cluster).await.expect("no panic");
-    let url = |database: &str| format!("postgres://tester@localhost/{database}?host={}", folder.display());
-    let admin = Database::connect(url("postgres")).await.expect("the test's PostgreSQL answers");
-    let name = format!("test_{}", Uuid::new_v4().simple());
-    admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database");
+
+    pub fn url(&self) -> String {
+        url(&self.folder, &self.name)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (folder, name) = (self.folder.clone(), self.name.clone());
+        // The test's own runtime does not turn while it drops things.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(run(&folder, &format!("DROP DATABASE {name} WITH (FORCE)")));
+        });
+        dropping.join().expect("the database is removed");
+    }
+}
+
+fn url(folder: &Path, database: &str) -> String {
+    format!("postgres://tester@localhost/{database}?host={}", folder.display())
+}
+
+async fn run(folder: &Path, statement: &str) {
+    let admin = Database::connect(url(folder, "postgres")).await.expect("the test's PostgreSQL answers");
+    admin.execute_unprepared(statement).await.expect(statement);
     admin.close().await.expect("closes");
-    Some(url(&name))
 }
 
 /// The folder with the socket of this run's cluster, started if need be.

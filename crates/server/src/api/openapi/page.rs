@@ -78,7 +78,7 @@ impl Operation<'_> {
             "<details><summary><b class=\"{method}\">{}</b> <code>{}</code> {}</summary>",
             method.to_uppercase(),
             escape(path),
-            escape(operation["summary"].as_str().unwrap_or_default())
+            prose(operation["summary"].as_str().unwrap_or_default())
         );
         described(html, operation);
         if let Some(parameters) = operation["parameters"].as_array().filter(|list| !list.is_empty()) {
