@@ -127,7 +127,9 @@ async fn an_agent_that_takes_nothing_holds_up_its_browser_and_is_given_up() {
         *counting.lock().unwrap() += 1;
         Ok::<_, Infallible>(Message::Binary(Bytes::from_static(&[1; 32])))
     });
-    let closed = run(browser, messages, agent, QUICK, std::future::pending(), lost).await;
+    // Long, so that on a busy machine it isn't the silence that is noticed first.
+    let limits = Limits { silence: Duration::from_secs(60), ..QUICK };
+    let closed = run(browser, messages, agent, limits, std::future::pending(), lost).await;
     assert_eq!(closed, Closed::PictureLost);
     assert_eq!(*taken.lock().unwrap(), 1, "the second message was not even read");
 }
