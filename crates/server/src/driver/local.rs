@@ -165,6 +165,9 @@ impl LocalDriver {
         for missing in self.examine().await?.iter().filter(|protection| !protection.on) {
             tracing::warn!(protection = missing.name, detail = missing.detail, "off");
         }
+        if let Err(error) = self.inner.machine().await?.cgroups.sweep() {
+            tracing::warn!(%error, "old control groups can't be removed");
+        }
         self.inner
             .watching
             .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(watch::run(Arc::downgrade(&self.inner)))));

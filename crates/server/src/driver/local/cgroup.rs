@@ -14,6 +14,8 @@ use crate::ids::SessionId;
 const PARENT: &str = "gimp-platform";
 /// Length of the time slice in which the CPU quota is counted, microseconds.
 const CPU_PERIOD: u64 = 100_000;
+/// An empty group older than this is of no use to anyone.
+const LEFT_OVER: Duration = Duration::from_secs(600);
 /// Longest wait for the kernel to forget the processes of a killed group.
 const REMOVE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -138,6 +140,23 @@ impl Cgroups {
             }
         }
         Ok(made)
+    }
+
+    /// Removes empty groups that a server left which died between making a group and noting it. Young ones may be about
+    /// to be used, by another server of this machine as well.
+    pub fn sweep(&self) -> io::Result<()> {
+        for hierarchy in &self.hierarchies {
+            for entry in std::fs::read_dir(hierarchy.base.join(PARENT))? {
+                let entry = entry?;
+                let Ok(metadata) = entry.metadata() else { continue };
+                let age = metadata.modified()?.elapsed().unwrap_or_default();
+                if metadata.is_dir() && age > LEFT_OVER {
+                    // Busy: a session runs in it.
+                    let _ = std::fs::remove_dir(entry.path());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Folders a session's groups would have.
@@ -354,6 +373,28 @@ mod tests {
     #[test]
     fn a_process_outside_version_2_has_nothing_delegated() {
         assert_eq!(delegated(Path::new("/sys/fs/cgroup"), "4:memory:/a\n"), None);
+    }
+
+    #[test]
+    fn only_old_empty_groups_are_swept_away() {
+        let base = tempfile::tempdir().expect("temporary folder");
+        let parent = base.path().join(PARENT);
+        let make = |name: &str, minutes: u64| {
+            let group = parent.join(name);
+            std::fs::create_dir_all(&group).expect("creates");
+            if name == "used" {
+                std::fs::write(group.join("process"), "").expect("writes");
+            }
+            let then = std::time::SystemTime::now() - Duration::from_secs(minutes * 60);
+            std::fs::File::open(&group).and_then(|group| group.set_modified(then)).expect("ages");
+        };
+        [("old", 60), ("young", 1), ("used", 60)].into_iter().for_each(|(name, minutes)| make(name, minutes));
+        let hierarchy = Hierarchy { version: Version::V1, base: base.path().into(), controllers: vec![] };
+        Cgroups { hierarchies: vec![hierarchy], why_not: vec![] }.sweep().expect("sweeps");
+        let mut left: Vec<_> =
+            std::fs::read_dir(&parent).expect("reads").flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["used", "young"]);
     }
 
     #[test]
