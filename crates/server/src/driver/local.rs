@@ -50,7 +50,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks at something that changes by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long killed processes may take to vanish.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// pid of the agent inside its sandbox; 1 is bubblewrap's reaper.
 const AGENT_INNER_PID: i32 = 2;
 
@@ -538,6 +538,7 @@ async fn end_processes(record: &SandboxRecord, settle_limit: Duration) -> anyhow
     for gimp in gimps {
         gone_within(gimp.process, deadline.saturating_duration_since(Instant::now())).await?;
     }
+    cgroup::unthrottle(&record.cgroups);
     sandbox.signal(Signal::KILL)?;
     anyhow::ensure!(gone_within(sandbox, KILL_LIMIT).await?, "the sandbox survives SIGKILL");
     Ok(())

@@ -170,6 +170,20 @@ pub fn join(groups: &[PathBuf], pid: i32) -> io::Result<()> {
     groups.iter().try_for_each(|group| set(group, "cgroup.procs", pid))
 }
 
+/// Lifts the processor limit: hundreds of processes of a throttled group take long to die.
+pub fn unthrottle(groups: &[PathBuf]) {
+    for group in groups {
+        for (file, unlimited) in [("cpu.max", "max"), ("cpu.cfs_quota_us", "-1")] {
+            match set(group, file, unlimited) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::debug!(%error, group = %group.display(), "the processor limit stays");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Removes a group whose processes are dead or dying. Fine when it is gone.
 pub fn remove(group: &Path) -> io::Result<()> {
     let deadline = Instant::now() + REMOVE_LIMIT;
