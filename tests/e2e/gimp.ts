@@ -177,6 +177,8 @@ export class Gimp {
   }
 
   async #nameIn(shortcut: string, enterName: () => Promise<void>, exists: () => boolean): Promise<void> {
+    const middle = await this.middle();
+    const before = await this.pixel(middle);
     await this.fileDialog(shortcut, enterName);
     // The options of the format come in a window of their own, when their plug-in is ready: Enter until the file is there.
     await until('the file is on disk', async () => {
@@ -184,6 +186,7 @@ export class Gimp {
       await this.atRest();
       return exists();
     });
+    await until('the image shows again', async () => isColour(await this.pixel(middle), before));
     await this.atRest();
   }
 }

@@ -3,10 +3,11 @@
 import { Platform } from '../platform.ts';
 import { expect, register, startGimp, test } from '../story.ts';
 
-test.use({ settings: { session_minutes: 1, warn_minutes: 1, idle_minutes: 0 } });
+test.use({ settings: { session_minutes: 2, warn_minutes: 2, idle_minutes: 0 } });
 
 test('time is up, and nobody is there', async ({ page, platform, browser }) => {
-  // Both at once: each waits a minute.
+  test.setTimeout(360_000);
+  // Both at once: each waits for minutes.
   const idle = await Platform.start({ idle_minutes: 1, warn_minutes: 1 });
   const away = await (await browser.newContext({ baseURL: idle.url })).newPage();
   try {
@@ -18,10 +19,10 @@ test('time is up, and nobody is there', async ({ page, platform, browser }) => {
     const messages = page.getByRole('region', { name: 'Messages' });
     await messages.getByRole('button', { name: 'Extend' }).click();
     await expect(messages).toContainText('The session goes on');
-    await expect(away.getByRole('region', { name: 'Messages' }).getByRole('button', { name: 'Keep going' })).toBeVisible({ timeout: 60_000 });
+    await expect(away.getByRole('region', { name: 'Messages' }).getByRole('button', { name: 'Keep going' })).toBeVisible({ timeout: 90_000 });
 
-    await expect(page.getByRole('heading', { name: 'The time was up' })).toBeVisible({ timeout: 100_000 });
-    await expect(away.getByRole('heading', { name: 'Ended because nobody was using it' })).toBeVisible({ timeout: 100_000 });
+    await expect(page.getByRole('heading', { name: 'The time was up' })).toBeVisible({ timeout: 180_000 });
+    await expect(away.getByRole('heading', { name: 'Ended because nobody was using it' })).toBeVisible({ timeout: 180_000 });
     await page.getByRole('link', { name: 'To the dashboard' }).click();
     await expect(page.getByTestId('history')).toContainText('The time was up');
     await away.getByRole('link', { name: 'To the dashboard' }).click();
