@@ -66,23 +66,17 @@ pub fn parse(range: &str, size: u64) -> Selection {
     }
     let Some((first, last)) = set.trim().split_once('-') else { return Selection::Whole };
     match (number(first), number(last)) {
+        (Number::Wrong, _) | (_, Number::Wrong) | (Number::Missing, Number::Missing) => Selection::Whole,
         (Number::Missing, Number::Is(suffix)) => {
             let length = suffix.min(size);
             if length == 0 { Selection::Unsatisfiable } else { Selection::Part { start: size - length, length } }
         }
-        (Number::Is(first), _) if matches!(number(last), Number::Wrong) => {
-            let _ = first;
-            Selection::Whole
-        }
         (Number::Is(first), Number::Is(last)) if last < first => Selection::Whole,
-        (Number::Is(first), last) => {
-            if first >= size {
-                return Selection::Unsatisfiable;
-            }
-            let last = if let Number::Is(last) = last { last.min(size - 1) } else { size - 1 };
-            Selection::Part { start: first, length: last - first + 1 }
+        (Number::Is(first), _) if first >= size => Selection::Unsatisfiable,
+        (Number::Is(first), Number::Is(last)) => {
+            Selection::Part { start: first, length: last.min(size - 1) - first + 1 }
         }
-        _ => Selection::Whole,
+        (Number::Is(first), Number::Missing) => Selection::Part { start: first, length: size - first },
     }
 }
 
