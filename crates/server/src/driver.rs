@@ -95,6 +95,7 @@ impl Driver {
 
     /// Starts the sandbox and returns once the agent's socket answers. `progress` is told of each step reached; the
     /// agent's own status carries on from there.
+    /// Dropped at any await when a session is given up; `remove` then clears up whatever there is.
     pub async fn start(
         &self,
         request: &StartRequest,

@@ -14,6 +14,10 @@ use crate::api::files::range::{self, Selection};
 use crate::api::files::uploads::{UPLOAD_OFFSET, parse_offset};
 use crate::api::origin;
 use crate::auth::{current, token};
+use crate::config::Settings;
+use crate::ids::SessionId;
+use crate::session::lifecycle::{Lifecycle, Rules};
+use crate::session::report::Report;
 use crate::workspace::path::{MAX_DEPTH, MAX_NAME, Name, WorkspacePath, is_reserved};
 use crate::workspace::{recovery, thumbnail};
 
@@ -140,6 +144,13 @@ pub fn agent_status(bytes: &[u8]) {
     if status.screen.scale.is_finite() {
         assert_eq!(serde_json::from_str::<AgentStatus>(&text).expect("parses"), status);
     }
+    let session = SessionId(status.session_id);
+    let Ok(report) = Report::check(status, session) else { return };
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let (mut life, _) = Lifecycle::begin(Rules::new(&Settings::default()), now);
+    life.launched(now, Ok(()));
+    life.heard(now, &report);
+    assert!(life.wake_at().is_none_or(|at| at > now), "the session's keeper would spin");
 }
 
 /// A settings file: usable, or an error in words.

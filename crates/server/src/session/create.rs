@@ -12,6 +12,9 @@ use crate::auth::rate_limit::Limited;
 use crate::db::entity::session::{ActiveModel, Column, Entity, Model};
 use crate::ids::{SessionId, UserId};
 
+/// How often another server may be quicker with a slot before something else must be wrong.
+const RACES: u32 = 8;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NewSession {
     pub user: UserId,
@@ -44,6 +47,7 @@ impl Sessions {
         let context = &self.0.context;
         self.0.creations.check(new.user).map_err(CreateError::TooOften)?;
         let _one_at_a_time = self.0.creating.acquire().await.map_err(|_| CreateError::Closing)?;
+        let mut races = 0;
         loop {
             if self.0.closing.load(Ordering::Relaxed) {
                 return Err(CreateError::Closing);
@@ -85,7 +89,11 @@ impl Sessions {
                     return Ok(row);
                 }
                 // Another server was quicker with this slot: look again.
-                Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {}
+                Err(error)
+                    if races < RACES && matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
+                {
+                    races += 1;
+                }
                 Err(error) => return Err(error.into()),
             }
         }

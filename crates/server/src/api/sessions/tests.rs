@@ -299,3 +299,18 @@ async fn an_agent_that_is_away_is_told_in_words() {
     answer.expect_problem(503, "session.noAnswer");
     assert_eq!(answer.header("retry-after"), Some("5"));
 }
+
+#[tokio::test]
+async fn a_slot_that_can_not_be_had_is_an_error_and_no_endless_try() {
+    use crate::db::entity::session::{Column, Entity};
+    use sea_orm::{EntityTrait, sea_query::Expr};
+    let mut app = TestApp::new().await;
+    app.allow_errors();
+    let mut ada = app.user("ada@example.org").await;
+    let (id, _) = started(&app, &mut ada).await;
+    ada.delete(&format!("{SESSIONS}/{id}")).await.expect(202);
+    end_of(&app, &mut ada, &id).await;
+    // As no server leaves it: ended, and still in its slot.
+    Entity::update_many().col_expr(Column::Slot, Expr::value(0)).exec(&app.app.db).await.unwrap();
+    ada.post(SESSIONS, json!({})).await.expect_problem(500, "internal");
+}
