@@ -14,6 +14,10 @@ use crate::ids::SessionId;
 const PARENT: &str = "gimp-platform";
 /// Length of the time slice in which the CPU quota is counted, microseconds.
 const CPU_PERIOD: u64 = 100_000;
+/// Weight of all sessions together in version 1, for each core. At the top of a hierarchy without systemd every process
+/// outside has 1024 of its own, so that with the usual 1024 all sessions would get as much as one busy process. In
+/// version 2 the top has slices, each with the weight of ours.
+const SHARES_PER_CORE: u64 = 4096;
 /// An empty group older than this is of no use to anyone.
 const LEFT_OVER: Duration = Duration::from_secs(600);
 /// Longest wait for the kernel to forget the processes of a killed group.
@@ -253,6 +257,10 @@ impl Hierarchy {
                 set(&self.base, "cgroup.subtree_control", &pass_on)?;
                 set(&parent, "cgroup.subtree_control", &pass_on)?;
             }
+        }
+        if self.version == Version::V1 && self.controllers.contains(&Controller::Cpu) {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+            set(&parent, "cpu.shares", SHARES_PER_CORE.saturating_mul(cores))?;
         }
         std::fs::create_dir_all(&group)?;
         for controller in &self.controllers {
