@@ -200,6 +200,10 @@ impl Sessions {
     /// the whole platform.
     pub async fn end_all(&self, reason: EndReason, limit: std::time::Duration) -> usize {
         self.0.closing.store(true, Ordering::Relaxed);
+        // Also those of an earlier run that have no keeper yet.
+        if let Err(error) = self.reconcile().await {
+            tracing::warn!(error = format!("{error:#}"), "not all sessions may be known");
+        }
         let handles: Vec<_> = self.keepers().iter().map(|(id, handle)| (*id, handle.clone())).collect();
         let ends = handles.into_iter().map(|(id, mut handle)| async move {
             if let Err(error) = self.end(id, reason).await {

@@ -327,13 +327,9 @@ async fn a_start_that_no_server_came_to_is_begun_by_the_next() {
     running(&app, &mut ada, &id).await;
 }
 
-#[tokio::test]
-async fn commands_reach_sessions_that_reconcile_has_not_come_to() {
-    let mut app = TestApp::new().await;
-    let mut ada = ada(&app).await;
-    let (id, session) = started(&app, &mut ada).await;
-    stop(&app).await;
-    // Like `begin_again`, without its reconcile.
+/// A server whose reconcile has not run.
+async fn begun_a_moment_ago(app: &mut TestApp) {
+    stop(app).await;
     let background = crate::state::Background::default();
     let old = &app.app;
     let sessions = crate::session::Sessions::new(
@@ -345,11 +341,30 @@ async fn commands_reach_sessions_that_reconcile_has_not_come_to() {
         background.clone(),
     );
     app.app = crate::state::App { sessions, background, ..old.clone() };
+}
+
+#[tokio::test]
+async fn commands_reach_sessions_that_reconcile_has_not_come_to() {
+    let mut app = TestApp::new().await;
+    let mut ada = ada(&app).await;
+    let (id, session) = started(&app, &mut ada).await;
+    begun_a_moment_ago(&mut app).await;
     assert!(app.app.sessions.live(session).is_none());
     app.app.sessions.extend(session).await.unwrap();
     app.app.sessions.end(session, EndReason::User).await.unwrap();
     end_of(&app, &mut ada, &id).await;
     assert!(matches!(app.app.sessions.end(SessionId::new(), EndReason::User).await, Err(super::CommandError::Unknown)));
+}
+
+#[tokio::test]
+async fn an_orderly_end_reaches_them_too() {
+    let mut app = TestApp::new().await;
+    let mut ada = ada(&app).await;
+    let (id, session) = started(&app, &mut ada).await;
+    begun_a_moment_ago(&mut app).await;
+    assert_eq!(app.app.sessions.end_all(EndReason::Admin, StdDuration::from_secs(30)).await, 0);
+    assert!(fake(&app).session(session).is_none());
+    assert_eq!(ada.get(&format!("/api/v1/sessions/{id}")).await.expect(200)["endReason"], "admin");
 }
 
 #[tokio::test]
