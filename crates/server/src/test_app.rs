@@ -35,7 +35,7 @@ pub(crate) struct TestApp {
     errors_allowed: bool,
     // Last: removed after everything that uses them.
     _database: Option<postgres::TestDatabase>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl TestApp {
@@ -63,7 +63,7 @@ impl TestApp {
         let app = App::open(settings, clock.clone()).await.expect("the application opens");
         app.start();
         let router = crate::api::router(app.clone());
-        Self { app, clock, router, errors_allowed: false, _database: database, _data: data }
+        Self { app, clock, router, errors_allowed: false, _database: database, data }
     }
 
     /// Waits until the driver is prepared.
@@ -163,12 +163,29 @@ impl TestApp {
 /// Password of `TestApp::user`.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
+impl TestApp {
+    /// What can't be removed is still used: a mount, or a task that goes on writing.
+    fn remove_data(&self) {
+        let path = self.data.path();
+        let removed = (0..100).any(|_| {
+            let done = std::fs::remove_dir_all(path).is_ok();
+            if !done {
+                // Tasks on other threads may be writing their last file.
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            done
+        });
+        assert!(removed, "something is left in {}", path.display());
+    }
+}
+
 impl Drop for TestApp {
     fn drop(&mut self) {
         self.app.background.cancel();
         if !std::thread::panicking() && !self.errors_allowed {
             let errors = log::errors();
             assert!(errors.is_empty(), "errors in the log:\n{}", errors.join("\n"));
+            self.remove_data();
         }
     }
 }

@@ -16,10 +16,20 @@ fn in_own_mounts(test: &str) -> bool {
     again(test, &wrapper)
 }
 
-fn mount_small_disk(at: &std::path::Path, size: &str) {
+/// Unmounts when dropped, so that the folder can be removed.
+struct SmallDisk(std::path::PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
+fn mount_small_disk(at: &std::path::Path, size: &str) -> SmallDisk {
     let options = format!("size={size},mode=0700");
     let options = std::ffi::CString::new(options).unwrap();
     rustix::mount::mount("tmpfs", at, "tmpfs", rustix::mount::MountFlags::empty(), &*options).unwrap();
+    SmallDisk(at.to_owned())
 }
 
 #[test]
@@ -42,7 +52,7 @@ fn run(test: impl Future<Output = ()>) {
 
 async fn full_disk() {
     let mut fixture = Fixture::new().await;
-    mount_small_disk(&fixture.home, "4m");
+    let _disk = mount_small_disk(&fixture.home, "4m");
     fixture.begin("too big", 5 << 20, false).await.expect_problem(507, "files.diskFull");
     fixture.upload("small", b"small").await;
     let bytes: Vec<u8> = (0..3_u32 << 20).map(|number| u8::try_from(number % 251).unwrap()).collect();
@@ -83,7 +93,7 @@ async fn full_disk() {
 
 async fn full_image() {
     let fixture = Fixture::new().await;
-    mount_small_disk(&fixture.home, "4m");
+    let _disk = mount_small_disk(&fixture.home, "4m");
     let mut workspace = fixture.app.app.workspaces.open(fixture.user.user.unwrap()).await.unwrap();
     workspace.pretend(QuotaMechanism::ProjectQuota);
     assert_eq!(workspace.measure().await.unwrap().quota_bytes, 4 << 20);
