@@ -339,12 +339,12 @@ impl Lifecycle {
 
     fn save_finished(&mut self, now: Duration, outcome: SaveOutcome, effects: &mut Vec<Effect>) {
         if let State::Ending { reason, stage: EndStage::Save, .. } = self.state {
-            match outcome {
-                SaveOutcome::AllSafe => {
-                    effects.push(Effect::QuitGimp);
-                    self.stage(reason, EndStage::Quit, now, self.limits.quit_ms);
-                }
-                SaveOutcome::Incomplete => self.end_terminate(now, reason, effects),
+            // GIMP is told to quit over the bus, which may have died while it saved.
+            if outcome == SaveOutcome::AllSafe && self.process(Supervised::Bus) == Process::Up {
+                effects.push(Effect::QuitGimp);
+                self.stage(reason, EndStage::Quit, now, self.limits.quit_ms);
+            } else {
+                self.end_terminate(now, reason, effects);
             }
         }
     }
@@ -570,6 +570,15 @@ mod tests {
             assert_eq!(story.stage(), Some(EndStage::Kill));
             assert_eq!(story.happens(Input::SaveFinished(SaveOutcome::AllSafe)), [], "too late to count");
         }
+    }
+
+    #[test]
+    fn a_bus_lost_while_saving_leaves_only_a_signal_to_end_gimp_with() {
+        let mut story = Story::running();
+        story.happens(Input::EndRequested(EndReason::User));
+        story.happens(Input::Exited(Supervised::Bus, Exit::Signal(9)));
+        assert_eq!(story.happens(Input::SaveFinished(SaveOutcome::AllSafe)), [TERM_GIMP]);
+        assert_eq!(story.stage(), Some(EndStage::Terminate));
     }
 
     #[test]

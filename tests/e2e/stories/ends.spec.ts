@@ -1,5 +1,7 @@
 // Ends that the platform plans: the user is told before, can put it off, and the history says why.
 
+import type { Page } from '@playwright/test';
+
 import { Platform } from '../platform.ts';
 import { expect, register, startGimp, test } from '../story.ts';
 
@@ -16,10 +18,11 @@ test('time is up, and nobody is there', async ({ page, platform, browser }) => {
     await startGimp(page);
     await startGimp(away);
 
-    const messages = page.getByRole('region', { name: 'Messages' });
-    await messages.getByRole('button', { name: 'Extend' }).click();
-    await expect(messages).toContainText('The session goes on');
-    await expect(away.getByRole('region', { name: 'Messages' }).getByRole('button', { name: 'Keep going' })).toBeVisible({ timeout: 90_000 });
+    // Warned when half the time is over: the one without input after half a minute, the other after a minute.
+    const offered = (at: Page, name: string) => at.getByRole('region', { name: 'Messages' }).getByRole('button', { name });
+    await expect(offered(away, 'Keep going')).toBeVisible({ timeout: 60_000 });
+    await offered(page, 'Extend').click({ timeout: 90_000 });
+    await expect(page.getByRole('region', { name: 'Messages' })).toContainText('The session goes on');
 
     await expect(page.getByRole('heading', { name: 'The time was up' })).toBeVisible({ timeout: 180_000 });
     await expect(away.getByRole('heading', { name: 'Ended because nobody was using it' })).toBeVisible({ timeout: 180_000 });
