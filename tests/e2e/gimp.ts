@@ -150,17 +150,17 @@ export class Gimp {
 
   /** Exports the image under a name, by keyboard; done when `exists`. */
   async exportAs(name: string, exists: () => boolean): Promise<void> {
-    await this.#nameIn('Control+Shift+e', () => this.type(name), exists);
+    await this.#nameIn('Control+Shift+E', () => this.type(name), exists);
   }
 
   /** Saves the image as XCF under a name, by keyboard; done when `exists`. */
   async saveAs(name: string, exists: () => boolean): Promise<void> {
-    await this.#nameIn('Control+Shift+s', () => this.type(name), exists);
+    await this.#nameIn('Control+Shift+S', () => this.type(name), exists);
   }
 
   /** Exports under the name in the clipboard. */
   async exportAsPasted(exists: () => boolean): Promise<void> {
-    await this.#nameIn('Control+Shift+e', () => this.press('Control+v'), exists);
+    await this.#nameIn('Control+Shift+E', () => this.press('Control+v'), exists);
   }
 
   /** Opens a file dialog, which covers the middle of the image, and enters a name. */

@@ -51,7 +51,7 @@ test('a picture of it', async ({ page }, info) => {
   await fileNamed(page, 'evening.png').click();
   await gimp.atRest();
   await gimp.canvas.focus();
-  await gimp.showing('the image as large as fits', () => gimp.press('Control+Shift+j'));
+  await gimp.showing('the image as large as fits', () => gimp.press('Control+Shift+J'));
 
   // Birds, in black.
   const middle = await gimp.middle();

@@ -31,7 +31,7 @@ test('text is pasted into GIMP and copied out of it', async ({ page, platform, c
 
   await gimp.exportAsPasted(() => existsSync(join(platform.workspace(user), 'from-outside.png')));
 
-  await gimp.fileDialog('Control+Shift+e', () => gimp.type('from-gimp.png'));
+  await gimp.fileDialog('Control+Shift+E', () => gimp.type('from-gimp.png'));
   await gimp.press('Control+a', 'Control+c');
   await expect.poll(() => page.evaluate(() => navigator.clipboard.readText())).toBe('from-gimp.png');
 });
