@@ -4,6 +4,9 @@ import { expect, type Locator, type Page } from '@playwright/test';
 
 import { until } from './platform.ts';
 
+/** Whether a file is there. */
+export type Exists = () => boolean | Promise<boolean>;
+
 export type Colour = [red: number, green: number, blue: number];
 
 export interface Point {
@@ -149,17 +152,17 @@ export class Gimp {
   }
 
   /** Exports the image under a name, by keyboard; done when `exists`. */
-  async exportAs(name: string, exists: () => boolean): Promise<void> {
+  async exportAs(name: string, exists: Exists): Promise<void> {
     await this.#nameIn('Control+Shift+E', () => this.type(name), exists);
   }
 
   /** Saves the image as XCF under a name, by keyboard; done when `exists`. */
-  async saveAs(name: string, exists: () => boolean): Promise<void> {
+  async saveAs(name: string, exists: Exists): Promise<void> {
     await this.#nameIn('Control+Shift+S', () => this.type(name), exists);
   }
 
   /** Exports under the name in the clipboard. */
-  async exportAsPasted(exists: () => boolean): Promise<void> {
+  async exportAsPasted(exists: Exists): Promise<void> {
     await this.#nameIn('Control+Shift+E', () => this.press('Control+v'), exists);
   }
 
@@ -176,7 +179,7 @@ export class Gimp {
     await enterName();
   }
 
-  async #nameIn(shortcut: string, enterName: () => Promise<void>, exists: () => boolean): Promise<void> {
+  async #nameIn(shortcut: string, enterName: () => Promise<void>, exists: Exists): Promise<void> {
     const middle = await this.middle();
     const before = await this.pixel(middle);
     await this.fileDialog(shortcut, enterName);

@@ -3,7 +3,10 @@ import { defineConfig } from '@playwright/test';
 // Each story has a server, a data directory and a real GIMP of its own; one at a time, so that they measure the
 // platform and not the machine.
 export default defineConfig({
-  testDir: 'stories',
+  projects: [
+    { name: 'stories', testDir: 'stories' },
+    { name: 'newcomer', testDir: 'newcomer' },
+  ],
   workers: 1,
   fullyParallel: false,
   forbidOnly: Boolean(process.env['CI']),
