@@ -151,7 +151,7 @@ done
 say "Ready after $((SECONDS - began)) s. A browser signs up and paints"
 need_node
 need_node_modules tests/e2e
-(cd "$here/tests/e2e" && PLATFORM_URL=$url npx --no-install playwright test --project newcomer)
+(cd "$here/tests/e2e" && PLATFORM_URL=$url npx --no-install playwright test --project=newcomer)
 
 say "Ctrl-C"
 echo now >"$machine/work/ctrl-c"

@@ -161,17 +161,22 @@ export class Platform {
     return join(this.data, 'workspaces', userId);
   }
 
-  /** Process id of the GIMP of a session. */
-  gimpOf(session: string): number {
+  /** Processes of a session with such a name. */
+  processesOf(session: string, name: RegExp): Process[] {
     const { pid } = JSON.parse(readFileSync(join(this.data, 'run', session, 'sandbox.json'), 'utf8')).init;
     const space = readlinkSync(`/proc/${pid}/ns/pid`);
-    const gimp = processes().find(({ pid, name }) => {
+    return processes().filter((found) => {
       try {
-        return /^gimp(-\d|$)/.test(name) && readlinkSync(`/proc/${pid}/ns/pid`) === space;
+        return name.test(found.name) && readlinkSync(`/proc/${found.pid}/ns/pid`) === space;
       } catch {
         return false;
       }
     });
+  }
+
+  /** Process id of the GIMP of a session. */
+  gimpOf(session: string): number {
+    const [gimp] = this.processesOf(session, /^gimp(-\d|$)/);
     if (!gimp) throw new Error('the session has no GIMP');
     return gimp.pid;
   }
@@ -190,6 +195,7 @@ export class Platform {
 
 export interface Process {
   pid: number;
+  parent: number;
   name: string;
   cmdline: string;
   environ: string;
@@ -202,7 +208,9 @@ export function processes(): Process[] {
     .flatMap((pid) => {
       try {
         const read = (file: string) => readFileSync(`/proc/${pid}/${file}`, 'utf8').replaceAll('\0', ' ').trim();
-        return [{ pid: Number(pid), name: read('comm'), cmdline: read('cmdline'), environ: read('environ') }];
+        // proc_pid_stat(5): the name in parentheses, the state, the parent.
+        const parent = Number(/.*\) \S (\d+)/s.exec(read('stat'))?.[1]);
+        return [{ pid: Number(pid), parent, name: read('comm'), cmdline: read('cmdline'), environ: read('environ') }];
       } catch {
         return [];
       }

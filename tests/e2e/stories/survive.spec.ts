@@ -34,6 +34,52 @@ test('GIMP is killed: the page says so and GIMP is back', async ({ page, platfor
   expect(status.restarts[0].cause).toContain('9');
 });
 
+test('the agent is killed: GIMP and the unsaved stroke stay, and the page finds them by itself', async ({ page, platform }) => {
+  await register(page, 'ada@example.org');
+  const gimp = await startGimp(page);
+  const session = sessionId(page);
+  await gimp.newImage();
+  await gimp.paint();
+  const before = platform.gimpOf(session);
+  const agents = platform.processesOf(session, /^gimp-session/);
+  // Above it stands its guard, which starts the next.
+  const agent = agents.find(({ parent }) => agents.some(({ pid }) => pid === parent))!;
+
+  process.kill(agent.pid, 'SIGKILL');
+
+  await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'reconnecting');
+  await gimp.painted();
+  expect(platform.gimpOf(session), 'the same GIMP').toBe(before);
+  expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is still there').toBe(true);
+  await gimp.showing('undo', () => gimp.press('Control+z'));
+  const api = await platform.signIn('ada@example.org');
+  expect(await api.get(`/sessions/${session}`)).toMatchObject({ status: 'running' });
+});
+
+test('the X server is killed: the page says so, and another GIMP comes up in the same session', async ({ page, platform }) => {
+  await register(page, 'ada@example.org');
+  const gimp = await startGimp(page);
+  const session = sessionId(page);
+  const [server] = platform.processesOf(session, /^X(org|vnc)/);
+  const before = platform.gimpOf(session);
+
+  process.kill(server!.pid, 'SIGKILL');
+
+  await expect(page.getByRole('region', { name: 'Messages' })).toContainText(/GIMP|display/, { timeout: 30_000 });
+  await until('another GIMP runs', () => {
+    try {
+      return platform.gimpOf(session) !== before;
+    } catch {
+      return false;
+    }
+  }, 30);
+  await gimp.painted();
+  await gimp.newImage();
+  const status = await (await platform.signIn('ada@example.org')).get(`/sessions/${session}/status`);
+  expect(status.status).toBe('running');
+  expect(status.restarts).toMatchObject([{ what: 'display' }]);
+});
+
 test('the whole sandbox is killed: the session ends as crashed, and a new one starts', async ({ page, platform }) => {
   await register(page, 'ada@example.org');
   await startGimp(page);

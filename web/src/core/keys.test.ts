@@ -26,6 +26,15 @@ test('a chord leaves no key held down', () => {
   }
 });
 
+test('with Shift it is the capital', () => {
+  for (const { label, keys } of reservedChords) {
+    const letter = /\+([A-Z])$/.exec(label)?.[1];
+    if (letter === undefined) continue;
+    const typed = label.includes('Shift') ? letter : letter.toLowerCase();
+    expect(keys.at(-1), label).toEqual({ keysym: keysymOf(typed), code: `Key${letter}` });
+  }
+});
+
 test('labels of chords are unique', () => {
   expect(new Set(reservedChords.map(({ label }) => label)).size).toBe(reservedChords.length);
 });

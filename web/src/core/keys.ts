@@ -44,6 +44,7 @@ export interface Chord {
 const control: Key = { keysym: keysym.control, code: 'ControlLeft' };
 const shift: Key = { keysym: keysym.shift, code: 'ShiftLeft' };
 const alt: Key = { keysym: keysym.alt, code: 'AltLeft' };
+// As the key caps: with Shift the capital. A VNC server takes Shift away to type a small letter.
 const letter = (character: string): Key => ({ keysym: keysymOf(character), code: `Key${character.toUpperCase()}` });
 const tab: Key = { keysym: keysym.tab, code: 'Tab' };
 
@@ -52,9 +53,9 @@ export const reservedChords: readonly Chord[] = [
   { label: 'Ctrl+W', action: 'Close image', keys: [control, letter('w')] },
   { label: 'Ctrl+N', action: 'New image', keys: [control, letter('n')] },
   { label: 'Ctrl+T', action: 'Show or hide the selection', keys: [control, letter('t')] },
-  { label: 'Ctrl+Shift+N', action: 'New layer', keys: [control, shift, letter('n')] },
-  { label: 'Ctrl+Shift+T', action: 'Show or hide guides', keys: [control, shift, letter('t')] },
-  { label: 'Ctrl+Shift+W', action: 'Close all images', keys: [control, shift, letter('w')] },
+  { label: 'Ctrl+Shift+N', action: 'New layer', keys: [control, shift, letter('N')] },
+  { label: 'Ctrl+Shift+T', action: 'Show or hide guides', keys: [control, shift, letter('T')] },
+  { label: 'Ctrl+Shift+W', action: 'Close all images', keys: [control, shift, letter('W')] },
   { label: 'Ctrl+Q', action: 'Quit GIMP and end the session', keys: [control, letter('q')] },
   { label: 'Ctrl+Tab', action: 'Leave a text field', keys: [control, tab] },
   { label: 'Alt+Tab', action: 'Next image', keys: [alt, tab] },

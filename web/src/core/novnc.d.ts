@@ -29,6 +29,8 @@ declare module '@novnc/novnc' {
     clipboardPasteFrom(text: string): void;
     /** Private; see `VncTransport`. */
     _handleKeyEvent: (keysym: number, code: string, down: boolean) => void;
+    /** Private; see `VncTransport`. */
+    readonly _cursor: { readonly _hotSpot: { readonly x: number; readonly y: number }; move: (x: number, y: number) => void };
     addEventListener<K extends keyof RfbEvents>(type: K, listener: (event: RfbEvents[K]) => void): void;
   }
 }

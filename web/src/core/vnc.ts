@@ -50,6 +50,10 @@ export class VncTransport implements Transport {
     // In noVNC 1.7 a pinch presses Ctrl without the state of the locks, and so toggles Caps Lock and Num Lock each time.
     // Keys of the keyboard do not come this way: they are bound to the method of the class.
     rfb._handleKeyEvent = (keysym, code, down) => rfb.sendKey(keysym, code, down);
+    // In noVNC 1.7 a finger puts the corner of the pointer's picture where its hot spot belongs.
+    const cursor = rfb._cursor;
+    const move = cursor.move.bind(cursor);
+    cursor.move = (x, y) => move(x - cursor._hotSpot.x, y - cursor._hotSpot.y);
     // What was there before the first picture shines through until it is drawn.
     rfb.background = 'transparent';
 
