@@ -40,17 +40,18 @@ export async function startPlatform(extra = []) {
   };
 }
 
-/** Registers a user; returns an authorised `api(method, path, body)`. */
-export async function registerUser(url, email) {
-  const answer = await json(url, 'POST', '/api/v1/auth/register', { email, password: 'a long bench password' });
+/** Registers a user, from an `address` if a proxy is trusted; returns an authorised `api(method, path, body)`. */
+export async function registerUser(url, email, address) {
+  const headers = address && { 'x-forwarded-for': address };
+  const answer = await json(url, 'POST', '/api/v1/auth/register', { email, password: 'a long bench password' }, undefined, headers);
   const api = (method, route, body) => json(url, method, `/api/v1${route}`, body, answer.accessToken);
-  return { email, token: answer.accessToken, api };
+  return { email, address, token: answer.accessToken, api };
 }
 
-async function json(url, method, route, body, token) {
+async function json(url, method, route, body, token, headers) {
   const response = await fetch(url + route, {
     method,
-    headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+    headers: { 'content-type': 'application/json', ...headers, ...(token && { authorization: `Bearer ${token}` }) },
     body: body && JSON.stringify(body),
   });
   const text = await response.text();
