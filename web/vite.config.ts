@@ -18,6 +18,8 @@ export default defineConfig({
     // The content security policy has no room for inline scripts, and hashed files cache better than data URLs.
     assetsInlineLimit: 0,
     manifest: true,
+    // On a slow machine it warns how long its plug-ins took: nothing for whoever just runs ./run.
+    rolldownOptions: { checks: { bundlerTimings: false } },
   },
   server: { proxy },
   preview: { proxy },

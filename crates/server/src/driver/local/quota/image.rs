@@ -1,4 +1,4 @@
-//! A workspace in a sparse file with an ext4 of the quota's size, mounted on a loop device. Empty it takes a few
+//! A workspace in a sparse file with an ext4 that holds the quota, mounted on a loop device. Empty it takes a few
 //! megabytes of disk; full it answers "no space left" to its own user only.
 //!
 //! An image grows when the quota does and never shrinks: shrinking a file system is not safe against a crash. A quota
@@ -66,8 +66,7 @@ pub fn probe(data_dir: &Path, root: bool) -> Result<(), String> {
 
 /// Makes the image if there is none, mounts it on `point` if it is not, and grows it to `bytes`.
 pub fn open(image: &Path, point: &Path, owner: (u32, u32), bytes: u64) -> Result<(), ImageError> {
-    // ext4 counts in blocks of 4 KiB.
-    let bytes = bytes.max(SMALLEST).next_multiple_of(4096);
+    let bytes = size_for(bytes);
     let mounted = mounts::at(point)?;
     if !image.exists() && mounted.is_none() {
         make(image, owner, bytes)?;
@@ -87,6 +86,14 @@ pub fn open(image: &Path, point: &Path, owner: (u32, u32), bytes: u64) -> Result
         fs::set_permissions(point, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// Size of an image in which files can take so many bytes.
+fn size_for(bytes: u64) -> u64 {
+    // Inodes (256 bytes for each 64 KiB), the journal, and what ext4 keeps for itself; see `make`.
+    let own = if bytes >= LARGE { bytes / 200 + (128 << 20) } else { 0 };
+    // ext4 counts in blocks of 4 KiB.
+    (bytes + own).max(SMALLEST).next_multiple_of(4096)
 }
 
 /// The kernel wants CAP_SYS_RESOURCE for this, which root in a container may lack; then the image grows at its next
