@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import { Connection, type ConnectionState, type Probe } from './connection';
-import type { Transport, TransportEvents, TransportListener } from './transport';
+import { type Loss, lossOf, type Transport, type TransportEvents, type TransportListener } from './transport';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -145,6 +145,65 @@ test('an answer that comes after the page left changes nothing', async () => {
   expect(connection.state).toEqual({ kind: 'ended', cause: 'closed' });
 });
 
+// As the gateway closes; see docs/architecture.md.
+test.each<[number, Loss]>([
+  [4000, 'sessionEnded'],
+  [4001, 'signedOut'],
+  [4002, 'pictureLost'],
+  [1012, 'serverRestarting'],
+  [1006, 'lost'],
+])('close code %i means %s, and the page is told', (code, loss) => {
+  expect(lossOf(code)).toBe(loss);
+  const { connection, transports } = setup();
+  connection.start();
+  transports[0]?.emit('open', undefined);
+  transports[0]?.lose(lossOf(code));
+  expect(connection.state).toMatchObject({ kind: 'reconnecting', loss });
+});
+
+test('a server that says what happened is asked at once', async () => {
+  for (const [loss, answer, state] of [
+    ['sessionEnded', 'ended', { kind: 'ended', cause: 'sessionEnded' }],
+    ['signedOut', 'signedOut', { kind: 'ended', cause: 'signedOut' }],
+    // Signed in again in another tab.
+    ['signedOut', 'running', { kind: 'connected' }],
+    ['serverRestarting', 'running', { kind: 'connected' }],
+  ] as const) {
+    const { connection, transports, probe } = setup();
+    probe.mockResolvedValue(answer);
+    connection.start();
+    transports[0]?.emit('open', undefined);
+    transports[0]?.lose(loss);
+    await vi.advanceTimersByTimeAsync(0);
+    transports[1]?.emit('open', undefined);
+    expect(connection.state, loss).toEqual(state);
+  }
+});
+
+test('a server that stays away is waited for, and the page still knows that it is being restarted', async () => {
+  const { connection, transports, probe } = setup();
+  probe.mockResolvedValue('unreachable');
+  connection.start();
+  transports[0]?.emit('open', undefined);
+  transports[0]?.lose('serverRestarting');
+  await vi.advanceTimersByTimeAsync(0);
+  expect(probe).toHaveBeenCalledTimes(1);
+  expect(connection.state).toMatchObject({ kind: 'reconnecting', loss: 'serverRestarting', failures: 1 });
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(probe.mock.calls.length).toBeLessThan(30);
+  expect(connection.state).toMatchObject({ loss: 'serverRestarting' });
+});
+
+test('a server that answers and is restarted again and again is not hammered', async () => {
+  const { connection, transports } = setup();
+  connection.start();
+  for (let i = 0; i < 10; i++) {
+    transports.at(-1)?.lose('serverRestarting');
+    await vi.advanceTimersByTimeAsync(400);
+  }
+  expect(transports.length).toBeLessThan(6);
+});
+
 class FakeTransport implements Transport {
   disconnected = false;
   received = 0;
@@ -158,8 +217,8 @@ class FakeTransport implements Transport {
     this.#listener(event, data);
   }
 
-  lose(): void {
-    this.emit('closed', { cause: 'lost', detail: 'test' });
+  lose(loss: Loss = 'lost'): void {
+    this.emit('closed', { loss });
   }
 
   disconnect(): void {

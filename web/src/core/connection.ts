@@ -6,7 +6,7 @@
 //              +--------------+-------------+--> ended (for good)
 
 import { backoff, type BackoffLimits } from './backoff';
-import type { PictureSize, Transport, TransportEvents, TransportListener } from './transport';
+import type { Loss, PictureSize, Transport, TransportEvents, TransportListener } from './transport';
 
 export type EndCause =
   /** `close` was called. */
@@ -19,7 +19,7 @@ export type ConnectionState =
   | { kind: 'connecting' }
   | { kind: 'connected' }
   /** `retryAt` (milliseconds since the epoch) is null while an attempt is under way. */
-  | { kind: 'reconnecting'; failures: number; retryAt: number | null }
+  | { kind: 'reconnecting'; loss: Loss; failures: number; retryAt: number | null }
   | { kind: 'ended'; cause: EndCause };
 
 /** What the server says of the session after a loss. */
@@ -41,6 +41,8 @@ export interface ConnectionOptions {
 const OPEN_TIMEOUT = 15_000;
 /** A network that vanishes closes no WebSocket: after so long without a byte the server is asked, milliseconds. */
 const QUIET = 15_000;
+/** The server told, so it is there to be asked what comes next, and at once. */
+const TOLD: readonly Loss[] = ['sessionEnded', 'signedOut', 'serverRestarting'];
 const LIMITS: BackoffLimits = { first: 400, longest: 8_000 };
 
 export class Connection {
@@ -98,7 +100,7 @@ export class Connection {
       case 'reconnecting':
         this.#drop();
         if (state.retryAt === null) {
-          void this.#probeThenOpen(state.failures);
+          void this.#probeThenOpen(state);
         } else {
           this.#timer = setTimeout(() => this.retryNow(), Math.max(0, state.retryAt - Date.now()));
         }
@@ -119,7 +121,7 @@ export class Connection {
       const probe = transport.stats().received === received ? await this.#options.probe() : 'running';
       if (attempt !== this.#attempt) return;
       if (probe === 'running') this.#watch();
-      else if (probe === 'unreachable') this.#lost(transport);
+      else if (probe === 'unreachable') this.#lost(transport, 'lost');
       else this.close(probe === 'ended' ? 'sessionEnded' : 'signedOut');
     }, QUIET);
   }
@@ -131,7 +133,7 @@ export class Connection {
     transport?.disconnect();
   }
 
-  async #probeThenOpen(failures: number): Promise<void> {
+  async #probeThenOpen({ loss, failures }: { loss: Loss; failures: number }): Promise<void> {
     const attempt = this.#attempt;
     const probe = await this.#options.probe();
     if (attempt !== this.#attempt) return;
@@ -146,7 +148,7 @@ export class Connection {
         this.#setState({ kind: 'ended', cause: 'signedOut' });
         break;
       case 'unreachable':
-        this.#fail(failures + 1);
+        this.#fail(loss, failures + 1);
         break;
     }
   }
@@ -156,7 +158,7 @@ export class Connection {
     const transport = this.#options.makeTransport();
     this.#transport = transport;
     this.#timer = setTimeout(() => {
-      if (attempt === this.#attempt) this.#lost(transport);
+      if (attempt === this.#attempt) this.#lost(transport, 'lost');
     }, OPEN_TIMEOUT);
     const listener: TransportListener = (event, data) => {
       if (attempt === this.#attempt) this.#handle(transport, event, data);
@@ -170,7 +172,7 @@ export class Connection {
         this.#setState({ kind: 'connected' });
         break;
       case 'closed':
-        this.#lost(transport);
+        this.#lost(transport, (data as TransportEvents['closed']).loss);
         break;
       case 'size':
         this.#options.onSize(data as TransportEvents['size']);
@@ -181,13 +183,15 @@ export class Connection {
     }
   }
 
-  #lost(transport: Transport): void {
+  #lost(transport: Transport, loss: Loss): void {
     if (this.#state.kind === 'connected') this.#options.onLost(transport);
-    this.#fail(this.#state.kind === 'reconnecting' ? this.#state.failures + 1 : 1);
+    if (this.#state.kind === 'reconnecting') this.#fail(loss, this.#state.failures + 1);
+    else if (TOLD.includes(loss)) this.#setState({ kind: 'reconnecting', loss, failures: 0, retryAt: null });
+    else this.#fail(loss, 1);
   }
 
-  #fail(failures: number): void {
+  #fail(loss: Loss, failures: number): void {
     const wait = backoff(failures, this.#options.limits ?? LIMITS);
-    this.#setState({ kind: 'reconnecting', failures, retryAt: Date.now() + wait });
+    this.#setState({ kind: 'reconnecting', loss, failures, retryAt: Date.now() + wait });
   }
 }

@@ -12,17 +12,40 @@ export interface TransportStats {
   received: number;
 }
 
-export type CloseCause =
-  /** `disconnect` was called. */
-  | 'asked'
-  /** The other side or the network closed it; `detail` says what is known. */
+/** Why a transport was closed that nobody here asked to disconnect. */
+export type Loss =
+  /** The server said that the session has ended. */
+  | 'sessionEnded'
+  /** The server said that this browser is signed out. */
+  | 'signedOut'
+  /** The server lost the session's display, which is being brought back. */
+  | 'pictureLost'
+  /** The server said that it is being restarted. */
+  | 'serverRestarting'
+  /** Nobody said why: the network, or a server that died. */
   | 'lost';
+
+/** The loss behind a close code of the session's WebSocket; see docs/architecture.md. */
+export function lossOf(code: number): Loss {
+  switch (code) {
+    case 4000:
+      return 'sessionEnded';
+    case 4001:
+      return 'signedOut';
+    case 4002:
+      return 'pictureLost';
+    case 1012:
+      return 'serverRestarting';
+    default:
+      return 'lost';
+  }
+}
 
 export interface TransportEvents {
   /** The first picture is on the screen and input is taken. */
   open: undefined;
-  /** Sent once, last of all. */
-  closed: { cause: CloseCause; detail: string };
+  /** Sent once, last of all; after `disconnect` the loss means nothing. */
+  closed: { loss: Loss };
   /** The picture has another size. */
   size: PictureSize;
   /** Text was copied in the session. */

@@ -2,7 +2,7 @@
 
 import RFB from '@novnc/novnc';
 
-import type { Transport, TransportListener, TransportStats } from './transport';
+import { type Loss, lossOf, type Transport, type TransportListener, type TransportStats } from './transport';
 
 // TigerVNC's best: flat areas exact, photographs as JPEG without chroma subsampling, 4 of 255 away at most.
 const QUALITY = 9;
@@ -20,7 +20,7 @@ export class VncTransport implements Transport {
   #paintTimer: ReturnType<typeof setTimeout> | undefined;
   #asked = false;
   #closed = false;
-  #closeDetail = '';
+  #loss: Loss = 'lost';
   #received = 0;
 
   /** `url`: the WebSocket of the session, `ws:` or `wss:`. The picture fills `element`, keeping its proportions. */
@@ -37,7 +37,7 @@ export class VncTransport implements Transport {
       this.#received += event.data.byteLength;
     });
     socket.addEventListener('close', (event) => {
-      this.#closeDetail = event.reason || `code ${event.code}`;
+      this.#loss = lossOf(event.code);
     });
 
     const rfb = new RFB(this.#element, socket, { shared: true });
@@ -63,7 +63,7 @@ export class VncTransport implements Transport {
       this.#closed = true;
       clearTimeout(this.#paintTimer);
       this.#observer?.disconnect();
-      listener('closed', { cause: this.#asked ? 'asked' : 'lost', detail: this.#closeDetail });
+      listener('closed', { loss: this.#loss });
     });
 
     const canvas = this.#element.querySelector('canvas');

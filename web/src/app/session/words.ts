@@ -1,6 +1,8 @@
 // States of a session in plain words.
 
 import type { EndReason, Session, StartStep } from '../../api';
+import type { EndCause } from '../../core/connection';
+import type { Loss } from '../../core/transport';
 
 export const startSteps: readonly { step: StartStep; label: string }[] = [
   { step: 'creatingWorkspace', label: 'Opening your workspace' },
@@ -24,6 +26,22 @@ export function ending(session: Session): { title: string; text: string } {
     ? { title: 'GIMP could not be started', text: session.endDetail ?? 'Try again; if it keeps failing, tell your administrator.' }
     : { title: 'The session has ended', text: 'Your files are in your workspace.' };
 }
+
+/** While the picture is gone. */
+export const lossWords: Record<Loss, string> = {
+  sessionEnded: 'The session has ended.',
+  signedOut: 'You are signed out.',
+  pictureLost: 'The picture was interrupted. Your session goes on.',
+  serverRestarting: 'The server is being restarted. Your session goes on.',
+  lost: 'Reconnecting… Your session goes on.',
+};
+
+/** When it will not come back by itself, and what brings it back. */
+export const disconnectedWords: Record<EndCause, { title: string; action: string }> = {
+  closed: { title: 'Disconnected', action: 'Connect again' },
+  sessionEnded: { title: 'The session has ended', action: 'Load the page again' },
+  signedOut: { title: 'You are signed out', action: 'Sign in' },
+};
 
 /** For lists. */
 export const endingInShort = (session: Session): string => ending(session).title;
