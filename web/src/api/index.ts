@@ -11,6 +11,7 @@ type Schemas = components['schemas'];
 export type AdminSession = Schemas['AdminSession'];
 export type AdminUser = Schemas['AdminUser'];
 export type AuditEntry = Schemas['AuditEntry'];
+export type AuditKind = Schemas['AuditKind'];
 export type AuthConfig = Schemas['AuthConfig'];
 export type EndReason = Schemas['EndReason'];
 export type Entry = Schemas['Entry'];

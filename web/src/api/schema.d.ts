@@ -8,7 +8,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What happened to accounts. */
+        /** What happened to accounts and their sessions. */
         get: operations["adminAudit"];
         put?: never;
         post?: never;
@@ -835,10 +835,11 @@ export interface components {
             at: string;
             detail?: string | null;
             email?: string | null;
-            /** @description e.g. `signIn.failed`, `password.reset`, `account.roleChanged`. */
-            kind: string;
+            kind: components["schemas"]["AuditKind"];
             userId?: components["schemas"]["UserId"] | null;
         };
+        /** @enum {string} */
+        AuditKind: "account.registered" | "account.added" | "account.profileChanged" | "account.emailChanged" | "account.roleChanged" | "account.deactivated" | "account.activated" | "account.quotaChanged" | "password.changed" | "password.resetRequested" | "password.resetLinkMade" | "password.reset" | "signIn.ok" | "signIn.failed" | "signIn.locked" | "signIn.revoked" | "signIn.signedOut" | "signIn.signedOutEverywhere" | "signIn.refreshReused" | "invite.made" | "invite.used" | "session.ended";
         /** @description What the pages before sign-in need to know. */
         AuthConfig: {
             /** @description Nobody has an account yet: whoever registers becomes administrator, whatever `registration` says. */

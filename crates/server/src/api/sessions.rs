@@ -11,6 +11,7 @@ mod read;
 mod screen;
 mod status;
 
+pub use end::end_as_admin;
 use protocol::session::{EndReason, EndStage, SessionStatus, StartStep};
 use sea_orm::EntityTrait;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,12 @@
-//! The audit trail: what happened to accounts, by whom and from where. No secrets.
+//! The audit trail: what happened to accounts and their sessions, by whom and from where. No secrets.
+
+use std::borrow::Cow;
 
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait};
 use time::OffsetDateTime;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::client::Client;
@@ -15,6 +20,8 @@ macro_rules! kinds {
         pub enum Kind { $($(#[$meta])* $variant),+ }
 
         impl Kind {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
@@ -49,6 +56,22 @@ kinds! {
     RefreshReused = "signIn.refreshReused",
     InviteMade = "invite.made",
     InviteUsed = "invite.used",
+    /// By an administrator; of somebody else.
+    SessionEnded = "session.ended",
+}
+
+// Not derived: utoipa does not see the texts through the macro.
+impl ToSchema for Kind {
+    fn name() -> Cow<'static, str> {
+        "AuditKind".into()
+    }
+}
+
+impl PartialSchema for Kind {
+    fn schema() -> RefOr<Schema> {
+        let kinds = Self::ALL.iter().map(|kind| kind.as_str());
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(kinds)).into()
+    }
 }
 
 /// Whom an entry is about.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::page::PageQuery;
 use crate::api::extract::{Json, Query};
+use crate::auth::audit::Kind;
 use crate::auth::current::CurrentAdmin;
 use crate::db::entity::{audit_entry, user};
 use crate::error::Problem;
@@ -37,7 +38,7 @@ pub struct Audit {
 pub struct AuditEntry {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
-    /// e.g. `signIn.failed`, `password.reset`, `account.roleChanged`.
+    #[schema(value_type = Kind)]
     kind: String,
     /// Whose account it is about.
     user_id: Option<UserId>,
@@ -47,7 +48,7 @@ pub struct AuditEntry {
     detail: Option<String>,
 }
 
-/// What happened to accounts.
+/// What happened to accounts and their sessions.
 #[utoipa::path(
     get, path = "", tag = "admin", operation_id = "adminAudit", params(PageQuery),
     responses((status = 200, body = Audit), (status = 403, description = "auth.adminOnly")),

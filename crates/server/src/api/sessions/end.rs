@@ -6,7 +6,10 @@ use protocol::session::EndReason;
 
 use super::Session;
 use crate::api::extract::{Json, Path};
+use crate::auth::audit::{self, Kind};
+use crate::auth::client::Client;
 use crate::auth::current::CurrentUser;
+use crate::db::entity::session;
 use crate::error::Problem;
 use crate::ids::{SessionId, UserId};
 use crate::state::App;
@@ -25,11 +28,34 @@ use crate::state::App;
 pub async fn end(
     State(app): State<App>,
     user: CurrentUser,
+    client: Client,
     Path(id): Path<SessionId>,
 ) -> Result<(StatusCode, Json<Session>), Problem> {
     let row = super::find(&app, &user, id).await?;
-    let reason = if UserId(row.user_id) == user.id { EndReason::User } else { EndReason::Admin };
-    app.sessions.end(id, reason).await?;
+    if UserId(row.user_id) == user.id {
+        app.sessions.end(id, EndReason::User).await?;
+    } else {
+        end_as_admin(&app, &user, &client, &row).await?;
+    }
     let row = super::find(&app, &user, id).await?;
     Ok((StatusCode::ACCEPTED, Json(Session::new(&app, row)?)))
+}
+
+/// Ends anybody's session, on record in the audit trail.
+///
+/// # Errors
+/// 503 `stopping`, or of the database.
+pub async fn end_as_admin(
+    app: &App,
+    admin: &CurrentUser,
+    client: &Client,
+    row: &session::Model,
+) -> Result<(), Problem> {
+    // First: better an entry for an end that fails than an end without an entry.
+    if row.end_reason.is_none() && row.ended_at.is_none() {
+        let detail = format!("{} by {}", row.id, admin.model.email);
+        let now = app.clock.now();
+        audit::record(&app.db, now, Kind::SessionEnded, UserId(row.user_id), client, Some(detail)).await?;
+    }
+    Ok(app.sessions.end(SessionId(row.id), EndReason::Admin).await?)
 }

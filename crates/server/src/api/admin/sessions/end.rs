@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use protocol::session::EndReason;
 
 use crate::api::extract::{Json, Path};
 use crate::api::sessions::{self, Session};
+use crate::auth::client::Client;
 use crate::auth::current::CurrentAdmin;
 use crate::error::Problem;
 use crate::ids::SessionId;
@@ -24,9 +24,11 @@ use crate::state::App;
 pub async fn end(
     State(app): State<App>,
     CurrentAdmin(admin): CurrentAdmin,
+    client: Client,
     Path(id): Path<SessionId>,
 ) -> Result<(StatusCode, Json<Session>), Problem> {
-    app.sessions.end(id, EndReason::Admin).await?;
+    let row = sessions::find(&app, &admin, id).await?;
+    sessions::end_as_admin(&app, &admin, &client, &row).await?;
     let row = sessions::find(&app, &admin, id).await?;
     Ok((StatusCode::ACCEPTED, Json(Session::new(&app, row)?)))
 }

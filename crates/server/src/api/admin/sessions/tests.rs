@@ -1,5 +1,5 @@
 use protocol::session::StartStep;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::session::testing::{end_of, fake, start, started};
 use crate::test_app::TestApp;
@@ -61,6 +61,34 @@ async fn administrators_end_sessions_and_the_history_says_so() {
     let (second, _) = started(&app, &mut ada).await;
     assert_eq!(root.delete(&format!("/api/v1/sessions/{second}")).await.expect(202)["endReason"], "admin");
     root.delete(&format!("{SESSIONS}/{}", uuid::Uuid::nil())).await.expect_problem(404, "notFound");
+}
+
+#[tokio::test]
+async fn an_end_by_an_administrator_is_on_record_once() {
+    let app = TestApp::new().await;
+    let mut ada = app.user("ada@example.org").await;
+    let mut root = app.admin("root@example.org").await;
+    let mut expected = vec![];
+    for path in [SESSIONS, "/api/v1/sessions"] {
+        let (id, _) = started(&app, &mut ada).await;
+        root.delete(&format!("{path}/{id}")).await.expect(202);
+        root.delete(&format!("{path}/{id}")).await.expect(202);
+        end_of(&app, &mut ada, &id).await;
+        root.delete(&format!("{path}/{id}")).await.expect(202);
+        expected
+            .insert(0, ("session.ended".into(), "ada@example.org".into(), format!("{id} by root@example.org").into()));
+    }
+    // What owners do with their sessions is in their history.
+    let (own, _) = started(&app, &mut ada).await;
+    ada.delete(&format!("/api/v1/sessions/{own}")).await.expect(202);
+    let audit = root.get("/api/v1/admin/audit").await.expect(200);
+    let entries: Vec<(Value, Value, Value)> = audit["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry["kind"].clone(), entry["email"].clone(), entry["detail"].clone()))
+        .collect();
+    assert_eq!(entries, expected);
 }
 
 #[tokio::test]
