@@ -17,23 +17,15 @@ export type EndReason = Schemas['EndReason'];
 export type Entry = Schemas['Entry'];
 export type Invite = Schemas['Invite'];
 export type Machine = Schemas['Machine'];
+export type Notice = Schemas['NoticeEvent'];
 export type Quota = Schemas['Quota'];
 export type Recovery = Schemas['Recovery'];
 export type Session = Schemas['Session'];
 export type SignIn = Schemas['SignIn'];
 export type StartStep = Schemas['StartStep'];
+export type StreamEvent = Schemas['StreamEvent'];
 export type TrashEntry = Schemas['TrashEntry'];
 export type User = Schemas['User'];
-
-/** Data of the event `notice`. OpenAPI has no place for the data of server-sent events. */
-export interface Notice {
-  sessionId: string;
-  kind: 'expiring' | 'idle' | 'restarted' | 'overQuota';
-  /** For people. */
-  detail: string;
-  /** When it happened or, for a warning, will. RFC 3339. */
-  at: string;
-}
 
 let onDate: (date: string | null) => void = () => undefined;
 

@@ -291,8 +291,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Event `sessions` first, with the full state; then `session` (a Session), `notice` and `quota` as things change. A
-         *     reader that is too slow is cut off and gets the full state when it connects again.
+         * Event `sessions` first, with the full state; then `session`, `notice` and `quota` as things change. The schema's `event`
+         *     is the name of the server-sent event, its `data` the data, as JSON. A reader that is too slow is cut off and gets the
+         *     full state when it connects again.
          */
         get: operations["events"];
         put?: never;
@@ -1043,6 +1044,19 @@ export interface components {
              */
             size: number;
         };
+        NoticeEvent: {
+            /**
+             * Format: date-time
+             * @description When it happened or, for a warning, will.
+             */
+            at: string;
+            /** @description For people. */
+            detail: string;
+            kind: components["schemas"]["NoticeKind"];
+            sessionId: components["schemas"]["SessionId"];
+        };
+        /** @enum {string} */
+        NoticeKind: "expiring" | "idle" | "restarted" | "overQuota";
         /** @description Exactly one of the two. */
         OpenFile: {
             /** @description A file of the workspace. */
@@ -1274,7 +1288,6 @@ export interface components {
          * @enum {string}
          */
         SessionStatus: "starting" | "running" | "stopped" | "error";
-        /** @description Data of the event `sessions`: the full state. */
         SessionsEvent: {
             /** @description Those that have not ended, the newest first. */
             sessions: components["schemas"]["Session"][];
@@ -1308,6 +1321,28 @@ export interface components {
          * @enum {string}
          */
         StartStep: "creatingWorkspace" | "startingDisplay" | "startingGimp" | "ready";
+        /** @description An event of the stream: its name and its data. */
+        StreamEvent: {
+            /** @description First of all: the full state. */
+            data: components["schemas"]["SessionsEvent"];
+            /** @enum {string} */
+            event: "sessions";
+        } | {
+            /** @description A session changed. */
+            data: components["schemas"]["Session"];
+            /** @enum {string} */
+            event: "session";
+        } | {
+            /** @description Something the user should know. */
+            data: components["schemas"]["NoticeEvent"];
+            /** @enum {string} */
+            event: "notice";
+        } | {
+            /** @description The workspace's usage or quota changed. */
+            data: components["schemas"]["Quota"];
+            /** @enum {string} */
+            event: "quota";
+        };
         /** @description What was deleted and can still be restored. */
         Trash: {
             /** @description Newest first. */
@@ -2255,7 +2290,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["SessionsEvent"];
+                    "text/event-stream": components["schemas"]["StreamEvent"];
                 };
             };
             /** @description auth.signedOut */

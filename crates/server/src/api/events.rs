@@ -22,6 +22,7 @@ use crate::ids::{SessionId, UserId};
 use crate::session::lifecycle::NoticeKind;
 use crate::session::watchers::{self, STREAMS_PER_USER, Subscription};
 use crate::state::App;
+use crate::workspace::quota::Quota;
 
 /// Proxies close what is silent for longer.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -30,14 +31,26 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
-/// Data of the event `sessions`: the full state.
+/// An event of the stream: its name and its data.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "event", content = "data", rename_all = "camelCase")]
+pub enum StreamEvent {
+    /// First of all: the full state.
+    Sessions(SessionsEvent),
+    /// A session changed.
+    Session(Session),
+    /// Something the user should know.
+    Notice(NoticeEvent),
+    /// The workspace's usage or quota changed.
+    Quota(Quota),
+}
+
 #[derive(Serialize, ToSchema)]
 pub struct SessionsEvent {
     /// Those that have not ended, the newest first.
     sessions: Vec<Session>,
 }
 
-/// Data of the event `notice`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NoticeEvent {
@@ -50,12 +63,13 @@ pub struct NoticeEvent {
     at: OffsetDateTime,
 }
 
-/// Event `sessions` first, with the full state; then `session` (a Session), `notice` and `quota` as things change. A
-/// reader that is too slow is cut off and gets the full state when it connects again.
+/// Event `sessions` first, with the full state; then `session`, `notice` and `quota` as things change. The schema's `event`
+/// is the name of the server-sent event, its `data` the data, as JSON. A reader that is too slow is cut off and gets the
+/// full state when it connects again.
 #[utoipa::path(
     get, path = "/events", tag = "events", operation_id = "events",
     responses(
-        (status = 200, body = SessionsEvent, content_type = "text/event-stream"),
+        (status = 200, body = StreamEvent, content_type = "text/event-stream"),
         (status = 401, description = "auth.signedOut"),
         (status = 429, description = "events.tooMany"),
     ),
@@ -91,20 +105,20 @@ pub async fn events(
 /// None: too slow, or something failed; the reader connects again.
 async fn next(app: &App, subscription: &mut Subscription) -> Option<Event> {
     loop {
-        let event =
-            match subscription.next().await? {
-                watchers::Event::Session(id) => {
-                    let row = Entity::find_by_id(id.0).one(&app.db).await;
-                    // Removed with its user.
-                    let Some(row) = row.map_err(Problem::from).ok()? else { continue };
-                    Event::default().event("session").json_data(Session::new(app, row).ok()?)
-                }
-                watchers::Event::Notice(session_id, notice) => Event::default()
-                    .event("notice")
-                    .json_data(NoticeEvent { session_id, kind: notice.kind, detail: notice.detail, at: notice.at }),
-                watchers::Event::Quota(quota) => Event::default().event("quota").json_data(quota),
-            };
-        return event.map_err(Problem::internal).ok();
+        let event = match subscription.next().await? {
+            watchers::Event::Session(id) => {
+                let row = Entity::find_by_id(id.0).one(&app.db).await;
+                // Removed with its user.
+                let Some(row) = row.map_err(Problem::from).ok()? else { continue };
+                StreamEvent::Session(Session::new(app, row).ok()?)
+            }
+            watchers::Event::Notice(session_id, notice) => {
+                let (kind, detail, at) = (notice.kind, notice.detail, notice.at);
+                StreamEvent::Notice(NoticeEvent { session_id, kind, detail, at })
+            }
+            watchers::Event::Quota(quota) => StreamEvent::Quota(quota),
+        };
+        return event.sent().ok();
     }
 }
 
@@ -112,7 +126,16 @@ async fn full_state(app: &App, user: UserId) -> Result<Event, Problem> {
     let rows = Entity::find().filter(Column::UserId.eq(user.0)).filter(Column::EndedAt.is_null());
     let rows = rows.order_by_desc(Column::Id).all(&app.db).await?;
     let sessions = rows.into_iter().map(|row| Session::new(app, row)).collect::<Result<_, _>>()?;
-    Event::default().event("sessions").json_data(SessionsEvent { sessions }).map_err(Problem::internal)
+    StreamEvent::Sessions(SessionsEvent { sessions }).sent()
+}
+
+impl StreamEvent {
+    fn sent(&self) -> Result<Event, Problem> {
+        // The names on the wire are those of the description.
+        let value = serde_json::to_value(self).map_err(Problem::internal)?;
+        let name = value["event"].as_str().unwrap_or_default();
+        Event::default().event(name).json_data(&value["data"]).map_err(Problem::internal)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 // What the server tells by itself: sessions, quota, notices. One stream of server-sent events a tab.
 
-import { api, body, type Notice, type Quota, type Session, urls } from '../../api';
+import { api, body, type Notice, type Quota, type Session, type StreamEvent, urls } from '../../api';
 import { backoff } from '../../core/backoff';
 import { mayFollow } from '../session/progress';
 
@@ -115,17 +115,17 @@ class Live {
     this.#source?.close();
     const source = new EventSource(urls.events);
     this.#source = source;
-    const on = <T>(name: string, take: (data: T) => void) =>
-      source.addEventListener(name, (event: MessageEvent<string>) => take(JSON.parse(event.data) as T));
+    const on = <Name extends StreamEvent['event']>(name: Name, take: (data: Extract<StreamEvent, { event: Name }>['data']) => void) =>
+      source.addEventListener(name, (event: MessageEvent<string>) => take(JSON.parse(event.data)));
 
     source.addEventListener('open', () => {
       this.#failures = 0;
       this.connected = true;
     });
-    on<{ sessions: Session[] }>('sessions', ({ sessions }) => void this.#takeAll(sessions));
-    on<Session>('session', (session) => this.take(session));
-    on<Quota>('quota', (quota) => (this.quota = quota));
-    on<Notice>('notice', (notice) => {
+    on('sessions', ({ sessions }) => void this.#takeAll(sessions));
+    on('session', (session) => this.take(session));
+    on('quota', (quota) => (this.quota = quota));
+    on('notice', (notice) => {
       this.dismissKind(notice.sessionId, notice.kind);
       this.notices = [...this.notices, notice];
       if (notice.kind === 'restarted') this.restarts++;

@@ -153,6 +153,9 @@ fn kind(schema: &Value) -> String {
     if let Some(parts) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
         return parts.iter().map(kind).collect::<Vec<_>>().join(" or ");
     }
+    if let Some([only]) = schema["enum"].as_array().map(Vec::as_slice) {
+        return codes(std::slice::from_ref(only));
+    }
     let types: Vec<&str> = match &schema["type"] {
         Value::String(name) => vec![name],
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
@@ -218,7 +221,7 @@ mod tests {
             }}},
             "components": {"schemas": {
                 "Thing": {"type": "object", "description": "One.", "required": ["name"], "properties": {
-                    "name": {"type": "string"}, "kind": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Kind"}]}}},
+                    "name": {"type": "string"}, "is": {"type": "string", "enum": ["thing"]}, "kind": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Kind"}]}}},
                 "Kind": {"type": "string", "enum": ["a", "b"]}
             }}
         }));
@@ -230,6 +233,7 @@ mod tests {
             "application/json <a href=\"#schema-Thing\">Thing</a>",
             "<code>200</code> array of <a href=\"#schema-Thing\">Thing</a>",
             "<code>name</code> string</dt>",
+            "<code>is</code> <code>thing</code>, optional",
             "<code>kind</code> null or <a href=\"#schema-Kind\">Kind</a>, optional",
             "One of <code>a</code>, <code>b</code>",
         ] {
