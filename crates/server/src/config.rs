@@ -202,7 +202,7 @@ impl Settings {
     /// What only the server may read: database, keys, certificate.
     #[must_use]
     pub fn private_dir(&self) -> PathBuf {
-        self.data_dir.join("private")
+        self.data_dir.join(crate::data_dir::PRIVATE)
     }
 
     /// The configured database or the embedded one.
@@ -238,7 +238,6 @@ impl Settings {
         })
     }
 
-    /// Whether browsers reach us over TLS, ours or a proxy's: cookies are `Secure` then.
     /// What `display` means; None when it means nothing. Arguments are separated by spaces, without quoting.
     #[must_use]
     pub fn display_server(&self) -> Option<DisplayServer> {
@@ -253,6 +252,7 @@ impl Settings {
         }
     }
 
+    /// Whether browsers reach us over TLS, ours or a proxy's: cookies are `Secure` then.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.tls != TlsMode::Off || self.public_url().starts_with("https://")

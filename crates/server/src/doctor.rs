@@ -104,7 +104,7 @@ impl Report {
 
 fn data_directory(settings: &Settings) -> Check {
     let name = "data directory";
-    match crate::data_dir::prepare(settings) {
+    match crate::data_dir::prepare(&settings.data_dir) {
         Ok(()) => Check::ok(name, settings.data_dir.display().to_string()),
         Err(error) => Check::failed(name, format!("{error:#}")),
     }

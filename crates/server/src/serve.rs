@@ -49,7 +49,7 @@ pub async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let mut signals = Signals::new(settings.tls).context("can't watch for signals")?;
     let sockets = Sockets::bind(&mut settings).await?;
     // Before the database is touched: a second server must not migrate it under the first one.
-    crate::data_dir::prepare(&settings)?;
+    crate::data_dir::prepare(&settings.data_dir)?;
     let _lock = crate::data_dir::lock(&settings)?;
     let app = App::open(settings, Clock::default()).await?;
     let server = start(app.clone(), sockets)?;

@@ -43,7 +43,7 @@ impl App {
     /// # Errors
     /// When the data directory can't be made or the database not be reached.
     pub async fn open(settings: Settings, clock: Clock) -> anyhow::Result<Self> {
-        crate::data_dir::prepare(&settings)?;
+        crate::data_dir::prepare(&settings.data_dir)?;
         let db = crate::db::connect(settings.database().expose()).await.context("the database can't be opened")?;
         let settings = Arc::new(settings);
         let driver = Arc::new(Driver::new(&settings)?);

@@ -56,7 +56,7 @@ pub fn command() -> Command {
 pub async fn run(matches: &ArgMatches) -> anyhow::Result<String> {
     let Some((name, matches)) = matches.subcommand() else { anyhow::bail!("users needs a command") };
     let settings = settings::read(matches)?;
-    crate::data_dir::prepare(&settings)?;
+    crate::data_dir::prepare(&settings.data_dir)?;
     let db = crate::db::connect(settings.database().expose()).await.context("the database can't be opened")?;
     let done = act(name, matches, &settings, &db).await;
     db.close().await.context("the database could not be closed")?;

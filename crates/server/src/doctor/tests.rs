@@ -85,7 +85,7 @@ async fn a_taken_port_fails_unless_our_own_server_has_it() {
     let mut lock = None;
     let examined = Examined::of(|settings| {
         settings.listen = address;
-        crate::data_dir::prepare(settings).unwrap();
+        crate::data_dir::prepare(&settings.data_dir).unwrap();
         lock = Some(crate::data_dir::lock(settings).unwrap());
     })
     .await;

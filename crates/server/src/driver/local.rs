@@ -15,13 +15,12 @@ mod run_dir;
 mod sandbox;
 mod seccomp;
 mod tool;
-mod tree;
 mod warm;
 mod watch;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -109,11 +108,9 @@ struct Inner {
 
 impl LocalDriver {
     /// # Errors
-    /// When the data directory or the agents' key can't be made or read.
+    /// When the agents' key can't be made or read.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let private = settings.data_dir.join("private");
-        make_data_dir(&settings.data_dir, rustix::process::geteuid().is_root()).context("data directory")?;
-        let key = AgentKey::load_or_create(&private).context("the key of the agents' tokens")?;
+        let key = AgentKey::load_or_create(&settings.private_dir()).context("the key of the agents' tokens")?;
         let options = LocalOptions {
             data_dir: settings.data_dir.clone(),
             agent_path: settings.agent_path.clone(),
@@ -262,7 +259,6 @@ impl Inner {
                 let (data_dir, root) = (self.options.data_dir.clone(), self.root);
                 let wanted = self.options.quota_mechanism;
                 tokio::task::spawn_blocking(move || {
-                    make_data_dir(&data_dir, root).context("data directory")?;
                     let choice = QuotaChoice::probe(&data_dir, root, wanted)
                         .map_err(|why| anyhow::anyhow!("the configured quota mechanism does not work here: {why}"))?;
                     let workspaces = Workspaces::new(data_dir, choice.clone());
@@ -591,19 +587,6 @@ fn explain_end(ended: std::process::ExitStatus, log: &str) -> StartError {
         "the agent ended before it answered ({ended}): {}",
         plain(log.trim(), SAID_MAX)
     ))
-}
-
-/// 0711 as root, so that session uids can be given parts of it; 0700 otherwise.
-fn make_data_dir(data_dir: &Path, root: bool) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
-    std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(if root { 0o711 } else { 0o700 }))?;
-    for (folder, mode) in [("private", 0o700), ("run", 0o711), ("workspaces", 0o711), ("warm", 0o711)] {
-        let folder = data_dir.join(folder);
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(&folder)?;
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use protocol::session::ScreenSize;
+use server::data_dir;
 use server::driver::local::{LocalDriver, LocalOptions};
 use server::driver::{AgentKey, Driver, Presence, QuotaMechanism, StartError, StartRequest};
 use server::ids::{SessionId, UserId};
@@ -132,9 +133,8 @@ impl Stage {
 }
 
 fn driver(options: &LocalOptions) -> Driver {
-    let private = options.data_dir.join("private");
-    fs::create_dir_all(&private).expect("creates");
-    let key = AgentKey::load_or_create(&private).expect("key");
+    data_dir::prepare(&options.data_dir).expect("prepares");
+    let key = AgentKey::load_or_create(&options.data_dir.join(data_dir::PRIVATE)).expect("key");
     Driver::Local(LocalDriver::with_options(options.clone(), key))
 }
 
