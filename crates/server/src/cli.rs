@@ -69,6 +69,8 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("migrate", matches)) => {
             let settings = settings::read(matches)?;
             crate::telemetry::init(&settings)?;
+            crate::data_dir::prepare(&settings.data_dir)?;
+            let _lock = crate::data_dir::lock(&settings)?;
             runtime()?.block_on(async {
                 let app = App::open(settings, Clock::default()).await?;
                 app.background.end().await;

@@ -23,20 +23,20 @@ pub fn prepare(data_dir: &Path) -> anyhow::Result<()> {
     ["workspaces", "run", "warm"].iter().try_for_each(|name| folder(&data_dir.join(name), outer))
 }
 
-/// Held while a server serves from the data directory: two would write the same sessions. The kernel lets go of it
-/// however the server ends.
+/// Held while a server serves from the data directory: two would write the same sessions, and a migration would change
+/// the database under it. The kernel lets go of it however its holder ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "closing the file unlocks it")] File);
 
 /// # Errors
-/// When another server has it.
+/// When somebody has it.
 pub fn lock(settings: &Settings) -> anyhow::Result<Lock> {
     let path = settings.private_dir().join("lock");
     let file = File::create(&path).with_context(|| format!("{} can't be made", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => anyhow::bail!(
-            "another server is running on {}; end it, or give this one another data_dir",
+            "a server is running on {}; end it first, or choose another data_dir",
             settings.data_dir.display()
         ),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} can't be locked", path.display())),

@@ -255,7 +255,7 @@ fn two_servers_do_not_share_a_data_directory() {
     let second =
         run(&["serve", "--driver", "fake", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--data-dir", &data]);
     assert!(!second.success);
-    assert!(second.err.contains("another server is running on"), "{}", second.err);
+    assert!(second.err.contains("a server is running on"), "{}", second.err);
     // Neither does a killed one leave it locked.
     server.kill();
     server.restart();
@@ -308,6 +308,15 @@ fn migrates_and_leaves() {
         assert!(result.success, "{}", result.err);
         assert!(data.path().join("private/gimp-platform.db").exists());
     }
+}
+
+#[test]
+fn does_not_migrate_under_a_running_server() {
+    let server = Server::start(&[]);
+    let data = server.data().to_str().unwrap();
+    let result = run(&["migrate", "--driver", "fake", "--data-dir", data]);
+    assert!(!result.success);
+    assert!(result.err.contains(&format!("a server is running on {data}; end it first")), "{}", result.err);
 }
 
 #[test]
