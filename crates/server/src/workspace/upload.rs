@@ -93,6 +93,8 @@ impl Receiving {
     async fn take_over(&self, id: Uuid) -> Result<(tokio::sync::OwnedMutexGuard<()>, CancellationToken), FileError> {
         let (writing, current) = {
             let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Only requests hold a slot: however an upload ends, its slot goes with the next request's coming.
+            slots.retain(|_, slot| Arc::strong_count(&slot.writing) > 1);
             let slot = slots.entry(id).or_default();
             slot.current.cancel();
             slot.current = CancellationToken::new();
@@ -100,10 +102,6 @@ impl Receiving {
         };
         let guard = tokio::time::timeout(TAKE_OVER, writing.lock_owned()).await.map_err(|_| FileError::Busy)?;
         Ok((guard, current))
-    }
-
-    fn forget(&self, id: Uuid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 }
 
@@ -168,7 +166,6 @@ impl Workspace {
             discard(&upload_folder(root)?, id)
         })
         .await?;
-        self.shared.uploads.forget(id);
         if progress.offset > 0 {
             self.measure().await?;
         }
@@ -228,7 +225,6 @@ impl Workspace {
                 finish(root, id, &note, now)
             })
             .await?;
-        self.shared.uploads.forget(id);
         // Tells who watches the quota.
         self.quota().await?;
         Ok(Received::Finished(entry))
@@ -424,4 +420,28 @@ fn part_name(id: Uuid) -> Result<Name, FileError> {
 
 fn note_name(id: Uuid) -> Result<Name, FileError> {
     Ok(Name::parse(&format!("{id}.json"))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn slots_last_as_long_as_the_requests_that_hold_them() {
+        let receiving = Receiving::default();
+        let [held, left, new] = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
+        let (guard, current) = receiving.take_over(held).await.expect("free");
+        drop(receiving.take_over(left).await.expect("free"));
+        let _new = receiving.take_over(new).await.expect("free");
+        {
+            let slots = receiving.0.lock().expect("sound");
+            assert!(slots.contains_key(&held) && slots.contains_key(&new) && !slots.contains_key(&left));
+        }
+        // The next request waits for the one it replaces.
+        let (next, ()) = tokio::join!(receiving.take_over(held), async {
+            current.cancelled().await;
+            drop(guard);
+        });
+        assert!(next.is_ok_and(|(_, current)| !current.is_cancelled()));
+    }
 }
