@@ -61,7 +61,8 @@ mod tests {
         let outer = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
         for _ in 0..2 {
             prepare(&data).expect("prepares");
-            for (name, mode) in [("", outer), (PRIVATE, 0o700), ("workspaces", outer), ("run", outer), ("warm", outer)] {
+            for (name, mode) in [("", outer), (PRIVATE, 0o700), ("workspaces", outer), ("run", outer), ("warm", outer)]
+            {
                 let path = data.join(name);
                 assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, mode, "{name}");
                 fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("changes");

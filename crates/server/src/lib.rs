@@ -21,6 +21,7 @@ pub mod serve;
 pub mod session;
 pub mod state;
 pub mod telemetry;
+mod tree;
 pub mod workspace;
 
 #[cfg(test)]

@@ -1,11 +1,9 @@
 //! How much of a workspace is used. Where the kernel keeps the quota it is asked; otherwise the files are walked, at
 //! most every half minute.
 
-use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use rustix::fs::FileType;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,13 +11,10 @@ use super::Workspace;
 use super::error::FileError;
 use super::folder::Folder;
 use crate::driver::QuotaMechanism;
+use crate::tree;
 
 /// How long a walk's result is good. What uploads add in the meantime is counted on top.
 const WALK_INTERVAL: Duration = Duration::from_secs(30);
-/// Most files and folders one walk looks at.
-const MAX_ENTRIES: usize = 2_000_000;
-/// Deepest folder a walk enters; each level is an open file.
-const MAX_DEPTH: usize = 256;
 
 /// Room in a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -92,7 +87,7 @@ impl Workspace {
                     Ok((ask_kernel(root, mechanism, quota_bytes)?, true))
                 }
                 QuotaMechanism::ProjectQuota | QuotaMechanism::Watcher => {
-                    let (used_bytes, complete) = disk_usage(root, MAX_ENTRIES)?;
+                    let (used_bytes, complete) = tree::disk_usage(root.fd(), tree::MAX_ENTRIES);
                     // What can't be counted counts as exceeded: only a session that hides its use makes such things.
                     let exceeded = !complete || used_bytes >= quota_bytes;
                     Ok((Quota { used_bytes, quota_bytes, mechanism, exceeded }, complete))
@@ -135,48 +130,4 @@ fn ask_kernel(root: &Folder, mechanism: QuotaMechanism, quota_bytes: u64) -> Res
     // The file system's own needs make it a little smaller than the quota.
     let quota_bytes = quota_bytes.min(used_bytes.saturating_add(left));
     Ok(Quota { used_bytes, quota_bytes, mechanism, exceeded: left == 0 || used_bytes >= quota_bytes })
-}
-
-/// Bytes that what is in a folder takes on the disk, and whether everything could be counted: not when it is nested too
-/// deep, too much, or unreadable.
-pub(super) fn disk_usage(root: &Folder, max_entries: usize) -> Result<(u64, bool), FileError> {
-    let device = root.own_stat()?.st_dev;
-    let mut bytes = 0_u64;
-    let mut entries = 0_usize;
-    let mut complete = true;
-    // Hard links are counted once.
-    let mut linked = HashSet::new();
-    let mut open = vec![(root.descend(&[])?, root.names()?)];
-    while let Some((folder, names)) = open.last_mut() {
-        let Some(name) = names.next() else {
-            open.pop();
-            continue;
-        };
-        entries += 1;
-        if entries > max_entries {
-            return Ok((bytes, false));
-        }
-        let Ok(name) = name else {
-            complete = false;
-            open.pop();
-            continue;
-        };
-        // Gone meanwhile.
-        let Ok(stat) = folder.stat(&name) else { continue };
-        if stat.st_dev != device {
-            continue;
-        }
-        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if is_folder || stat.st_nlink < 2 || linked.insert(stat.st_ino) {
-            bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
-        }
-        if is_folder {
-            match folder.child(&name).and_then(|child| Ok((child.names()?, child))) {
-                Ok((names, child)) if open.len() < MAX_DEPTH => open.push((child, names)),
-                Err(FileError::NotFound | FileError::NotFolder) => {}
-                _ => complete = false,
-            }
-        }
-    }
-    Ok((bytes, complete))
 }

@@ -17,7 +17,8 @@ use super::entry::{self, Entry, EntryKind};
 use super::error::FileError;
 use super::folder::Folder;
 use super::path::{MAX_NAME, Name, WorkspacePath};
-use super::{Workspace, quota, trash_folder};
+use super::{Workspace, trash_folder};
+use crate::tree;
 
 /// How long deleted files are kept.
 pub const KEPT: time::Duration = time::Duration::days(30);
@@ -230,7 +231,7 @@ fn write_note(
 ) -> Result<(Uuid, Name), FileError> {
     let stat = parent.stat(name)?;
     let size = match EntryKind::of(&stat) {
-        EntryKind::Folder => parent.child(name).and_then(|folder| quota::disk_usage(&folder, MAX_ENTRIES))?.0,
+        EntryKind::Folder => tree::disk_usage(parent.child(name)?.fd(), MAX_ENTRIES).0,
         EntryKind::File | EntryKind::Other => entry::size(&stat),
     };
     let note = Note { original_path: path.to_string(), deleted_at: now, size };
