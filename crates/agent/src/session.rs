@@ -45,8 +45,6 @@ const SOCKET_POLL: Duration = Duration::from_millis(5);
 /// State for an agent that takes over after this one was killed, in the run folder.
 const TAKEOVER_FILE: &str = "takeover.json";
 const QUIT_SCRIPT: &str = "(gimp-quit TRUE)";
-/// Locale used when none is asked for or the one asked for is not installed.
-const PLAIN_LOCALE: &str = "C.UTF-8";
 /// Smallest screen GIMP is usable on, pixels.
 const MIN_SCREEN: (u16, u16) = (320, 240);
 
@@ -156,7 +154,6 @@ pub struct Session {
     cookie: Cookie,
     display: Option<u32>,
     version: Option<Version>,
-    language: String,
     control: Control,
     store: RecoveryStore,
     /// The wait for the GIMP that is starting.
@@ -204,8 +201,6 @@ impl Session {
         };
         cookie.store(&folders)?;
         let size = capped(config.screen, config.max_screen);
-        let language =
-            config.locale.as_deref().filter(|locale| is_installed(locale)).unwrap_or(PLAIN_LOCALE).to_owned();
         let status = AgentStatus {
             protocol_version: protocol::PROTOCOL_VERSION,
             session_id: config.session_id,
@@ -237,7 +232,6 @@ impl Session {
             cookie,
             display: None,
             version: None,
-            language,
             control: control.clone(),
             store,
             painting: None,
@@ -448,7 +442,7 @@ impl Session {
     }
 
     fn environment(&self) -> Environment {
-        let mut environment = Environment::new(&self.folders.home, &self.folders.run, &self.language);
+        let mut environment = Environment::new(&self.folders.home, &self.folders.run);
         environment.set("DBUS_SESSION_BUS_ADDRESS", bus::address(&self.folders));
         if let Some(display) = self.display {
             environment.set("DISPLAY", format!(":{display}"));
@@ -510,7 +504,7 @@ impl Session {
         self.collect_backups();
         let profile = Profile::new(&self.folders.home, version);
         let scale = self.size.borrow().scale;
-        let plugins_cached = profile.seed(&self.folders.warm, version, &self.language, scale).unwrap_or_else(|error| {
+        let plugins_cached = profile.seed(&self.folders.warm, version, scale).unwrap_or_else(|error| {
             tracing::warn!(%error, "GIMP starts without all of its caches");
             false
         });
@@ -519,7 +513,6 @@ impl Session {
             memory_bytes: self.config.memory_bytes,
             cpus: self.config.cpus,
             swap: &profile.swap,
-            language: &self.language,
             scale,
             plugins_cached,
         };
@@ -747,24 +740,6 @@ pub fn capped(size: ScreenSize, max: (u16, u16)) -> ScreenSize {
         height: size.height.clamp(MIN_SCREEN.1, max.1.max(MIN_SCREEN.1)),
         scale,
     }
-}
-
-/// Whether the C library knows a locale.
-fn is_installed(locale: &str) -> bool {
-    let plain = locale.replace('-', "_");
-    let folder = plain.split(['.', '@']).next().unwrap_or_default();
-    let named = |name: &str| std::path::Path::new("/usr/lib/locale").join(name).is_dir();
-    if locale == PLAIN_LOCALE {
-        return true;
-    }
-    if named(locale) || named(&format!("{folder}.utf8")) {
-        return true;
-    }
-    // Debian keeps all locales in one archive; its index holds the names in plain text.
-    fs::read("/usr/lib/locale/locale-archive").is_ok_and(|archive| {
-        let name = format!("{folder}.utf8");
-        archive.windows(name.len()).any(|window| window == name.as_bytes())
-    })
 }
 
 #[cfg(test)]

@@ -24,9 +24,6 @@ pub struct WarmOptions {
     /// Folder to write; made if absent.
     #[arg(long)]
     out: PathBuf,
-    /// Locale in which sessions will run, e.g. de_DE.UTF-8. Default: C.UTF-8.
-    #[arg(long)]
-    locale: Option<String>,
 }
 
 pub async fn run(options: WarmOptions) -> anyhow::Result<()> {
@@ -45,7 +42,6 @@ pub async fn run(options: WarmOptions) -> anyhow::Result<()> {
         cpus: 1,
         display: Default::default(),
         time_limits: Default::default(),
-        locale: options.locale.clone(),
     };
     let (session, shared) =
         Session::new(Setup { folders: folders.clone(), config, inherited: None, begin: Begin::Fresh })?;
@@ -64,8 +60,7 @@ pub async fn run(options: WarmOptions) -> anyhow::Result<()> {
         );
     }
     let version = shared.status.borrow().gimp_version.clone().context("GIMP's version is unknown")?;
-    let locale = options.locale.unwrap_or_else(|| "C.UTF-8".into());
-    keep(&options.out, &folders.home, &WarmManifest { gimp_version: version, locale })
+    keep(&options.out, &folders.home, &WarmManifest { gimp_version: version })
 }
 
 async fn wait_until_running(status: &mut watch::Receiver<AgentStatus>) -> bool {

@@ -69,8 +69,6 @@ pub struct AgentConfig {
     pub display: DisplayServer,
     #[serde(default)]
     pub time_limits: EndLimits,
-    /// BCP 47 tag or POSIX locale wanted for GIMP, e.g. `de_DE.UTF-8`. None: C.UTF-8.
-    pub locale: Option<String>,
 }
 
 fn max_screen() -> (u16, u16) {
@@ -240,10 +238,9 @@ mod tests {
 
     #[test]
     fn config_needs_only_what_has_no_sane_default() {
-        let config: AgentConfig = serde_json::from_str(
-            r#"{"sessionId":"00000000-0000-0000-0000-000000000000","memoryBytes":1,"cpus":1,"locale":null}"#,
-        )
-        .expect("parses");
+        let config: AgentConfig =
+            serde_json::from_str(r#"{"sessionId":"00000000-0000-0000-0000-000000000000","memoryBytes":1,"cpus":1}"#)
+                .expect("parses");
         assert_eq!(config.max_screen, (3840, 2160));
         assert_eq!(config.display, DisplayServer::Xorg);
     }

@@ -38,7 +38,6 @@ pub struct StartRequest {
     pub memory_bytes: u64,
     /// Workspace quota in bytes.
     pub quota_bytes: u64,
-    pub locale: Option<String>,
 }
 
 /// Why a start failed, in words a user understands; the cause is for the log.

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::process::LOCALE;
 use super::version::Version;
 
 const MIB: u64 = 1024 * 1024;
@@ -18,11 +19,9 @@ pub struct Preset<'a> {
     pub memory_bytes: u64,
     pub cpus: u16,
     pub swap: &'a Path,
-    /// The value of `LANG`.
-    pub language: &'a str,
     /// Device pixels per CSS pixel of the browser.
     pub scale: f32,
-    /// Whether a plug-in cache made under `language` is in the profile.
+    /// Whether a plug-in cache is in the profile.
     pub plugins_cached: bool,
 }
 
@@ -55,7 +54,7 @@ impl Preset<'_> {
             text.push_str("(metadata-rotation-policy rotate)\n(show-welcome-dialog no)\n");
             text.push_str(&format!("(config-version {version})\n"));
             if self.plugins_cached {
-                text.push_str(&format!("(prev-language {})\n", quoted(self.language)));
+                text.push_str(&format!("(prev-language {})\n", quoted(LOCALE)));
             }
         }
         text
@@ -87,16 +86,7 @@ mod tests {
     fn preset(version: &str) -> String {
         let version = version.parse().expect("a version");
         let swap = Path::new("/home/gimp/sw\"ap");
-        Preset {
-            version,
-            memory_bytes: 2048 * MIB,
-            cpus: 2,
-            swap,
-            language: "C.UTF-8",
-            scale: 2.0,
-            plugins_cached: true,
-        }
-        .text()
+        Preset { version, memory_bytes: 2048 * MIB, cpus: 2, swap, scale: 2.0, plugins_cached: true }.text()
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 /// Largest log of a program before it is emptied, bytes.
 pub const MAX_LOG: u64 = 4 << 20;
 
+/// `LANG` of every session: the one locale that every machine has.
+pub const LOCALE: &str = "C.UTF-8";
+
 /// What a program of the session sees of the world.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -15,7 +18,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    pub fn new(home: &Path, run: &Path, language: &str) -> Self {
+    pub fn new(home: &Path, run: &Path) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let fixed = [
             ("HOME", text(home)),
@@ -23,7 +26,7 @@ impl Environment {
             ("XDG_CACHE_HOME", text(&home.join(".cache"))),
             ("XDG_DATA_HOME", text(&home.join(".local/share"))),
             ("XDG_RUNTIME_DIR", text(&run.join("xdg"))),
-            ("LANG", language.to_owned()),
+            ("LANG", LOCALE.to_owned()),
             ("PATH", std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".into())),
             ("TMPDIR", "/tmp".into()),
             // Nothing of a desktop is there: no accessibility bus, no remote files, no portals.

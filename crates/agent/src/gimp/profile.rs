@@ -17,8 +17,6 @@ use crate::display::xsettings::Density;
 pub struct WarmManifest {
     /// e.g. "2.10.34"
     pub gimp_version: String,
-    /// `LANG` under which the plug-ins were asked.
-    pub locale: String,
 }
 
 pub const MANIFEST: &str = "manifest.json";
@@ -58,20 +56,19 @@ impl Profile {
     }
 
     /// Fills in what is absent. `warm` may be missing; GIMP then starts slower.
-    /// Returns whether a plug-in cache for `language` is in place.
-    pub fn seed(&self, warm: &Path, version: Version, language: &str, scale: f32) -> io::Result<bool> {
+    /// Returns whether a plug-in cache is in place.
+    pub fn seed(&self, warm: &Path, version: Version, scale: f32) -> io::Result<bool> {
         fs::create_dir_all(&self.folder)?;
         fs::create_dir_all(&self.babl_cache)?;
         // Swap of an earlier GIMP is of no use to anyone.
         let _ = fs::remove_dir_all(&self.swap);
         fs::create_dir_all(&self.swap)?;
 
-        let manifest = read_manifest(warm).filter(|manifest| manifest.gimp_version == version.to_string());
         let mut cached = false;
-        if let Some(manifest) = &manifest {
+        if read_manifest(warm).is_some_and(|manifest| manifest.gimp_version == version.to_string()) {
             copy_if_absent(&warm.join(PLUGIN_CACHE), &self.folder.join(PLUGIN_CACHE))?;
             copy_if_absent(&warm.join(PIXEL_CONVERSION_CACHE), &self.babl_cache.join(PIXEL_CONVERSION_CACHE))?;
-            cached = manifest.locale == language && self.folder.join(PLUGIN_CACHE).exists();
+            cached = self.folder.join(PLUGIN_CACHE).exists();
         }
         self.arrange(version, scale)?;
         write_if_absent(&self.folder.join("contextrc"), CONTEXT_RC)?;
@@ -217,7 +214,7 @@ mod tests {
         fs::create_dir_all(&profile.swap).expect("creates");
         fs::write(profile.swap.join("gimpswap.1"), "old").expect("writes");
 
-        profile.seed(&home.path().join("none"), version, "C.UTF-8", 2.0).expect("seeds");
+        profile.seed(&home.path().join("none"), version, 2.0).expect("seeds");
 
         let read = |name: &str| fs::read_to_string(profile.folder.join(name)).expect("reads");
         assert_eq!(read("contextrc"), "mine (maximized \"no\")");
@@ -232,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let warm = folder.path().join("warm");
         fs::create_dir(&warm).expect("creates");
-        let manifest = WarmManifest { gimp_version: "2.10.34".into(), locale: "C.UTF-8".into() };
+        let manifest = WarmManifest { gimp_version: "2.10.34".into() };
         fs::write(warm.join(MANIFEST), serde_json::to_vec(&manifest).expect("serialises")).expect("writes");
         fs::write(warm.join(PLUGIN_CACHE), "plugins").expect("writes");
         let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
@@ -246,7 +243,7 @@ mod tests {
             let home = folder.path().join(version);
             let version = version.parse().expect("a version");
             let profile = Profile::new(&home, version);
-            assert_eq!(profile.seed(&warm, version, "C.UTF-8", 1.0).expect("seeds"), cached);
+            assert_eq!(profile.seed(&warm, version, 1.0).expect("seeds"), cached);
             let copy = fs::metadata(profile.folder.join(PLUGIN_CACHE)).and_then(|data| data.modified()).ok();
             assert_eq!(copy, cached.then_some(long_ago));
         }

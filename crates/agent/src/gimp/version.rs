@@ -53,7 +53,7 @@ pub fn installed() -> io::Result<Version> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .env("LC_ALL", "C.UTF-8")
+        .env("LC_ALL", super::process::LOCALE)
         .spawn()?;
     let mut text = String::new();
     if let Some(stdout) = child.stdout.take() {

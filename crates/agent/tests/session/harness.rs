@@ -47,7 +47,6 @@ impl Default for Options {
             "sessionId": SESSION_ID,
             "memoryBytes": 1_u64 << 30,
             "cpus": 1,
-            "locale": null,
             "screen": {"width": 1280, "height": 800, "scale": 1.0},
         });
         Self { config, warm: Some(warm_caches()) }

@@ -415,7 +415,6 @@ impl Inner {
             cpus: u16::try_from(request.cpu_millis.div_ceil(1000)).unwrap_or(u16::MAX).max(1),
             display: self.options.display.clone(),
             time_limits: Default::default(),
-            locale: request.locale.clone(),
         };
         run.write_config(&config, &self.key.token(request.session), workspace.owner)?;
         Ok(waiting.release()?)

@@ -106,7 +106,6 @@ impl Stage {
             cpu_millis: 1000,
             memory_bytes: 256 * MIB,
             quota_bytes: 64 * MIB,
-            locale: None,
         }
     }
 
