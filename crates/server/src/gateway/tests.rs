@@ -13,10 +13,41 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::viewers::PER_SESSION;
 use crate::db::entity;
+use crate::ids::SessionId;
 use crate::session::testing::{eventually, fake, started};
 use crate::test_app::{Client, TestApp};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Ada's session on a server that listens.
+struct Stage {
+    app: TestApp,
+    address: SocketAddr,
+    ada: Client,
+    id: String,
+    session: SessionId,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let app = TestApp::new().await;
+        let address = app.listen().await;
+        let mut ada = app.user("ada@example.org").await;
+        let (id, session) = started(&app, &mut ada).await;
+        Self { app, address, ada, id, session }
+    }
+
+    async fn open(&self) -> Result<Socket, u16> {
+        open(self.address, &self.ada, &self.id).await
+    }
+
+    /// With the first picture to come.
+    async fn greeted(&self) -> Socket {
+        let mut socket = self.open().await.unwrap();
+        greet(&mut socket).await;
+        socket
+    }
+}
 
 /// Opens the picture as a browser does, or tells the status of the refusal.
 async fn open(address: SocketAddr, client: &Client, id: &str) -> Result<Socket, u16> {
@@ -85,14 +116,11 @@ async fn closed(socket: &mut Socket) -> CloseFrame {
 
 #[tokio::test]
 async fn the_picture_and_input_go_through() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, session) = started(&app, &mut ada).await;
-    let agent = fake(&app).session(session).unwrap();
+    let stage = Stage::new().await;
+    let agent = fake(&stage.app).session(stage.session).unwrap();
     agent.set_idle(StdDuration::from_secs(100));
 
-    let mut socket = open(address, &ada.clone().with_cookie(), &id).await.unwrap();
+    let mut socket = open(stage.address, &stage.ada.clone().with_cookie(), &stage.id).await.unwrap();
     assert_eq!(greet(&mut socket).await, (1280, 800));
     // The whole picture, several megabytes through small buffers.
     write(&mut socket, &[3, 0, 0, 0, 0, 0, 5, 0, 3, 32]).await;
@@ -156,70 +184,51 @@ async fn there_is_no_picture_before_and_after() {
 
 #[tokio::test]
 async fn the_browser_is_told_when_the_session_ends() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, _) = started(&app, &mut ada).await;
-    let mut socket = open(address, &ada, &id).await.unwrap();
-    greet(&mut socket).await;
-    ada.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+    let mut stage = Stage::new().await;
+    let mut socket = stage.greeted().await;
+    stage.ada.delete(&format!("/api/v1/sessions/{}", stage.id)).await.expect(202);
     let frame = closed(&mut socket).await;
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4000, "You ended the session."));
 }
 
 #[tokio::test]
 async fn a_dead_agent_is_an_interruption() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, session) = started(&app, &mut ada).await;
-    let mut socket = open(address, &ada, &id).await.unwrap();
-    greet(&mut socket).await;
-    fake(&app).session(session).unwrap().kill_agent();
+    let stage = Stage::new().await;
+    let mut socket = stage.greeted().await;
+    fake(&stage.app).session(stage.session).unwrap().kill_agent();
     assert_eq!(u16::from(closed(&mut socket).await.code), 4002);
-    assert_eq!(open(address, &ada, &id).await.unwrap_err(), 503);
+    assert_eq!(stage.open().await.unwrap_err(), 503);
 }
 
 #[tokio::test]
 async fn signing_out_closes_the_picture() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, _) = started(&app, &mut ada).await;
-    let mut socket = open(address, &ada, &id).await.unwrap();
-    greet(&mut socket).await;
-    let user = ada.user.unwrap().0;
-    let row = <entity::user::Entity as sea_orm::EntityTrait>::find_by_id(user).one(&app.app.db).await.unwrap().unwrap();
+    let stage = Stage::new().await;
+    let mut socket = stage.greeted().await;
+    let user = stage.ada.user.unwrap().0;
+    let row =
+        <entity::user::Entity as sea_orm::EntityTrait>::find_by_id(user).one(&stage.app.app.db).await.unwrap().unwrap();
     let mut row = row.into_active_model();
     row.is_active = Set(false);
-    row.update(&app.app.db).await.unwrap();
-    app.clock.advance(Duration::seconds(16));
+    row.update(&stage.app.app.db).await.unwrap();
+    stage.app.clock.advance(Duration::seconds(16));
     assert_eq!(u16::from(closed(&mut socket).await.code), 4001);
 }
 
 #[tokio::test]
 async fn a_server_that_ends_says_so() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, _) = started(&app, &mut ada).await;
-    let mut socket = open(address, &ada, &id).await.unwrap();
-    greet(&mut socket).await;
-    app.app.background.close();
+    let stage = Stage::new().await;
+    let mut socket = stage.greeted().await;
+    stage.app.app.background.close();
     assert_eq!(u16::from(closed(&mut socket).await.code), 1012);
 }
 
 #[tokio::test]
 async fn text_and_huge_messages_are_refused() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, _) = started(&app, &mut ada).await;
-    let mut socket = open(address, &ada, &id).await.unwrap();
+    let stage = Stage::new().await;
+    let mut socket = stage.open().await.unwrap();
     socket.send(Message::text("hello")).await.unwrap();
     assert_eq!(u16::from(closed(&mut socket).await.code), 1003);
-    let mut socket = open(address, &ada, &id).await.unwrap();
-    greet(&mut socket).await;
+    let mut socket = stage.greeted().await;
     // Refused by its announced length; the rest need not arrive.
     let _cut_off = socket.send(Message::binary(vec![0; 2 * 1024 * 1024])).await;
     let ended = loop {
@@ -234,34 +243,27 @@ async fn text_and_huge_messages_are_refused() {
 
 #[tokio::test]
 async fn viewers_of_one_session_are_limited() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, _) = started(&app, &mut ada).await;
+    let mut stage = Stage::new().await;
     let mut sockets = vec![];
     for _ in 0..PER_SESSION {
-        sockets.push(open(address, &ada, &id).await.unwrap());
+        sockets.push(stage.open().await.unwrap());
     }
-    assert_eq!(open(address, &ada, &id).await.unwrap_err(), 429);
-    let status = ada.get(&format!("/api/v1/sessions/{id}/status")).await.expect(200);
+    assert_eq!(stage.open().await.unwrap_err(), 429);
+    let status = stage.ada.get(&format!("/api/v1/sessions/{}/status", stage.id)).await.expect(200);
     assert_eq!(status["capabilities"]["vnc"], json!(true));
 }
 
 #[tokio::test]
 async fn the_picture_follows_the_screen() {
-    let app = TestApp::new().await;
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, _) = started(&app, &mut ada).await;
-    let mut socket = open(address, &ada, &id).await.unwrap();
-    greet(&mut socket).await;
+    let mut stage = Stage::new().await;
+    let mut socket = stage.greeted().await;
     // The pseudo-encoding DesktopSize (-223), then: tell me of changes.
     write(&mut socket, &[2, 0, 0, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x21]).await;
     write(&mut socket, &[3, 0, 0, 0, 0, 0, 5, 0, 3, 32]).await;
     read(&mut socket, 4 + 12 + 1280 * 800 * 4).await;
     write(&mut socket, &[3, 1, 0, 0, 0, 0, 5, 0, 3, 32]).await;
     let screen = json!({"width": 640, "height": 480, "scale": 1.0});
-    ada.put(&format!("/api/v1/sessions/{id}/screen"), screen).await.expect(200);
+    stage.ada.put(&format!("/api/v1/sessions/{}/screen", stage.id), screen).await.expect(200);
     let update = read(&mut socket, 4 + 12 + 12 + 640 * 480 * 4).await;
     assert_eq!(&update[..16], [0, 0, 0, 2, 0, 0, 0, 0, 2, 128, 1, 224, 0xff, 0xff, 0xff, 0x21]);
 }

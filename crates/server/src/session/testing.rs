@@ -85,8 +85,8 @@ pub(crate) async fn stop(app: &TestApp) {
     app.app.background.end().await;
 }
 
-/// The next run of the server.
-pub(crate) fn begin_again(app: &mut TestApp, clients: &mut [&mut Client]) {
+/// The next run of the server, before it begins to look after sessions.
+pub(crate) fn next_run(app: &mut TestApp) {
     let background = crate::state::Background::default();
     let old = &app.app;
     let sessions = crate::session::Sessions::new(
@@ -98,6 +98,11 @@ pub(crate) fn begin_again(app: &mut TestApp, clients: &mut [&mut Client]) {
         background.clone(),
     );
     app.app = crate::state::App { sessions, background, ..old.clone() };
+}
+
+/// The next run of the server.
+pub(crate) fn begin_again(app: &mut TestApp, clients: &mut [&mut Client]) {
+    next_run(app);
     app.app.start();
     let router = crate::api::router(app.app.clone());
     for client in clients {

@@ -7,7 +7,9 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde_json::{Value, json};
 use time::Duration;
 
-use super::testing::{Events, begin_again, end_of, eventually, fake, restart, running, start, started, stop, until};
+use super::testing::{
+    Events, begin_again, end_of, eventually, fake, next_run, restart, running, start, started, stop, until,
+};
 use crate::db::entity;
 use crate::driver::fake::Refuse;
 use crate::driver::{Presence, StartRequest};
@@ -330,17 +332,7 @@ async fn a_start_that_no_server_came_to_is_begun_by_the_next() {
 /// A server whose reconcile has not run.
 async fn begun_a_moment_ago(app: &mut TestApp) {
     stop(app).await;
-    let background = crate::state::Background::default();
-    let old = &app.app;
-    let sessions = crate::session::Sessions::new(
-        old.settings.clone(),
-        old.db.clone(),
-        old.clock.clone(),
-        old.driver.clone(),
-        old.workspaces.clone(),
-        background.clone(),
-    );
-    app.app = crate::state::App { sessions, background, ..old.clone() };
+    next_run(app);
 }
 
 #[tokio::test]
