@@ -55,9 +55,18 @@ need_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
 }
 
-need_packages_to_run() { need_packages "${build_packages[@]}" "${session_packages[@]}"; }
+need_packages_to_run() {
+  need_packages "${build_packages[@]}" "${session_packages[@]}"
+  need_theme_engine
+}
 
-need_packages_to_test() { need_packages "${build_packages[@]}" "${session_packages[@]}" "${test_packages[@]}"; }
+need_packages_to_test() {
+  need_packages "${build_packages[@]}" "${session_packages[@]}" "${test_packages[@]}"
+  need_theme_engine
+}
+
+# Draws the themes of GIMP 2.10, which does not depend on it; GIMP 3 has no use for it.
+need_theme_engine() { [ ! -d /usr/share/gimp/2.0 ] || need_packages gtk2-engines-pixbuf; }
 
 # at_least WANTED FOUND: compares dotted versions.
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
