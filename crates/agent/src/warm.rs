@@ -24,9 +24,25 @@ pub struct WarmOptions {
     /// Folder to write; made if absent.
     #[arg(long)]
     out: PathBuf,
+    /// Leave at once when standard input ends: whoever wants the caches has died.
+    #[arg(long)]
+    attended: bool,
 }
 
 pub async fn run(options: WarmOptions) -> anyhow::Result<()> {
+    let attended = options.attended;
+    tokio::select! {
+        made = make(options) => made,
+        () = abandoned(), if attended => bail!("nobody waits for the caches any more"),
+    }
+}
+
+/// Returns when standard input ends.
+async fn abandoned() {
+    let _end_or_error = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+}
+
+async fn make(options: WarmOptions) -> anyhow::Result<()> {
     let temporary = tempfile::Builder::new().prefix("gimp-session-warm-").tempdir()?;
     let folders = Folders {
         run: temporary.path().join("run"),

@@ -5,6 +5,7 @@
 //! one. Both are said in each test by `as_root` and `as_ordinary_user`.
 
 mod local_driver {
+    mod errand;
     mod gimp;
     pub mod harness;
     mod isolation;

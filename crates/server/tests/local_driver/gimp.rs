@@ -20,7 +20,7 @@ fn agent() -> PathBuf {
     agent
 }
 
-fn stage() -> Stage {
+pub fn stage() -> Stage {
     Stage::with(|options| {
         // Copied, so that an ordinary user can read it.
         let copy = options.agent_path.clone().expect("the stand-in's place");

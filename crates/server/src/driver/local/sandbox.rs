@@ -5,7 +5,8 @@
 //! ordinary user everything happens in a user namespace. Nothing of the machine is visible but read-only programs,
 //! libraries and a few folders of `/etc`.
 //!
-//! The sandbox outlives the server: nothing here ties their lives together.
+//! A session's sandbox outlives the server: nothing here ties their lives together. An errand of the server's ends with
+//! it, however it ends.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -137,7 +138,8 @@ pub enum SandboxError {
 }
 
 /// A sandbox whose namespaces exist and whose program has not started. Dropped, it runs its program, too: that is what
-/// happens when the server dies, so whatever must not be missed has to be in place before, and the token comes last.
+/// happens when the server dies, so whatever must not be missed has to be in place before, and the token comes last. An
+/// errand finds its standard input closed then.
 #[derive(Debug)]
 pub struct Waiting {
     pub init: Process,
@@ -165,6 +167,8 @@ impl Waiting {
         }
         let _killed = Killed(self.init);
         let mut monitor = self.release()?;
+        // `wait` would close it.
+        let _attended = monitor.stdin.take();
         tokio::time::timeout(limit, monitor.wait()).await.context("it takes too long")?.context("bubblewrap")
     }
 }
@@ -220,7 +224,12 @@ impl Sandbox {
             .args(self.arguments(program, filters.len()))
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(match program {
+                // Never written to. Not `--die-with-parent`: bubblewrap's outer half could die of it at a moment that
+                // leaves the inner one waiting for ever.
+                Program::Errand(_) => Stdio::piped(),
+                Program::Agent(_) | Program::Shell(_) => Stdio::null(),
+            })
             .stdout(output.stdout)
             .stderr(output.stderr)
             // Away from the terminal's process group: Ctrl-C is for the server.
@@ -250,6 +259,10 @@ impl Sandbox {
                 let id = INNER_ID.to_string();
                 args.add(["--unshare-user", "--disable-userns", "--uid", &id, "--gid", &id]);
             }
+        }
+        if let Program::Errand(_) = program {
+            // Its end is the end of all that it started.
+            args.add(["--as-pid-1"]);
         }
         args.add(["--new-session", "--hostname", "gimp", "--block-fd", &GATE_FD.to_string()]);
         args.add(["--info-fd", &INFO_FD.to_string()]);
@@ -332,7 +345,7 @@ impl Sandbox {
             args.add(["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]);
         }
         match program {
-            Program::Agent(arguments) => {
+            Program::Agent(arguments) | Program::Errand(arguments) => {
                 args.add(["env", "-C", paths::HOME, "--", AGENT]);
                 args.add(arguments.iter().copied());
             }
@@ -345,6 +358,8 @@ impl Sandbox {
 #[derive(Debug, Clone, Copy)]
 pub enum Program<'a> {
     Agent(&'a [&'a str]),
+    /// The agent's program, on an errand that ends when its standard input does: with the server.
+    Errand(&'a [&'a str]),
     /// For checks of the machine.
     Shell(&'a str),
 }

@@ -100,7 +100,7 @@ pub async fn make(inner: &Inner, machine: &Machine) -> anyhow::Result<()> {
     let output = Output { stdout: log.try_clone()?.into(), stderr: Stdio::from(log) };
     let limits = Limits { memory_bytes: MEMORY, cpu_millis: 2000, tasks: sandbox::TASKS };
     let groups = Groups(machine.cgroups.create(SessionId::new(), &limits)?);
-    let waiting = sandbox.spawn(&Program::Agent(&["warm", "--out", OUT]), output).await?;
+    let waiting = sandbox.spawn(&Program::Errand(&["warm", "--attended", "--out", OUT]), output).await?;
     cgroup::join(&groups.0, waiting.init.pid)?;
     let ended = waiting.run_to_end(LIMIT).await?;
     drop(groups);
