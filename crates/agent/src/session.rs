@@ -165,6 +165,8 @@ pub struct Session {
     started_at: OffsetDateTime,
     /// Restarts under earlier agents.
     earlier: Vec<Restart>,
+    /// The parent that would start another agent.
+    guard: u32,
     finished: bool,
 }
 
@@ -212,6 +214,7 @@ impl Session {
             capabilities: program.capabilities(),
             restarts: Vec::new(),
             timings: vec![StepTiming { step: StartStep::StartingDisplay, at_ms: 0 }],
+            unattended: begin == Begin::GiveUp,
         };
         let control = Control::new(bus::address(&folders), folders.run.clone());
         let (event_sender, events) = mpsc::channel(64);
@@ -240,6 +243,7 @@ impl Session {
             started,
             started_at: OffsetDateTime::now_utc(),
             earlier: Vec::new(),
+            guard: std::os::unix::process::parent_id(),
             finished: false,
             folders: folders.clone(),
             config,
@@ -293,12 +297,22 @@ impl Session {
                 }
                 Some(event) = self.events.recv() => self.happened(event),
                 Some(request) = self.requests.recv() => self.asked(request),
-                // Whoever sends a signal wants the room: a pod or a machine that shuts down.
-                _ = terminate.recv() => self.pending.push_back(Input::EndRequested(EndReason::Evicted)),
+                _ = terminate.recv() => self.pending.push_back(Input::EndRequested(self.why_terminated())),
                 _ = interrupt.recv() => self.pending.push_back(Input::EndRequested(EndReason::Evicted)),
                 () = sleep_until(deadline) => self.pending.push_back(Input::TimePassed),
             }
         }
+    }
+
+    /// The kernel sends it for a guard that was killed, too. Who sends it else wants the room: a pod or a machine that
+    /// shuts down.
+    fn why_terminated(&self) -> EndReason {
+        if std::os::unix::process::parent_id() == self.guard {
+            return EndReason::Evicted;
+        }
+        tracing::warn!("the guard was killed: the session ends, as nobody would look after it");
+        self.status.send_modify(|status| status.unattended = true);
+        EndReason::Crashed
     }
 
     fn step(&mut self, input: Input) {

@@ -127,6 +127,9 @@ pub struct AgentStatus {
     pub restarts: Vec<Restart>,
     /// Milliseconds from the agent's start to each step.
     pub timings: Vec<StepTiming>,
+    /// The session ends because its agents, or what restarts them, were killed: no other would look after it.
+    #[serde(default)]
+    pub unattended: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,6 +233,7 @@ mod tests {
                 cause: "killed by signal 9".into(),
             }],
             timings: vec![StepTiming { step: StartStep::Ready, at_ms: 1300 }],
+            unattended: false,
         };
         let text = serde_json::to_string(&status).expect("serialises");
         assert!(text.contains(r#""phase":{"kind":"ending","reason":"expired","stage":"save"}"#), "{text}");

@@ -397,7 +397,7 @@ async fn a_killed_guard_ends_the_session_in_good_order() {
     harness::gone(agent).await;
     session.exited().await;
     assert_eq!(session.recoveries().len(), 1);
-    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::Evicted });
+    assert_eq!(session.last_status().phase, AgentPhase::Ended { reason: EndReason::Crashed });
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ const RESTART_NOTICE_INTERVAL: Duration = Duration::seconds(10);
 /// Attempts to remove what is left of a session before its row says so and reconcile goes on trying.
 const CLEARING_ATTEMPTS: u32 = 6;
 
+const AGENT_DIED: &str = "The program that looks after the session died.";
 /// Words for people behind an end that may have cost them unsaved work.
 const KEPT: &str = "Copies of unsaved images that could be made were kept; your next start offers them.";
 
@@ -493,7 +494,7 @@ impl Lifecycle {
         let (limit, detail) = match (silence, self.started_at) {
             // Found halfway through its start: the agent may not be up yet.
             (_, None) => return vec![],
-            (Silence::Unreachable, _) => (UNREACHABLE_LIMIT, "The program that looks after the session died."),
+            (Silence::Unreachable, _) => (UNREACHABLE_LIMIT, AGENT_DIED),
             (Silence::Unresponsive, _) => (UNRESPONSIVE_LIMIT, "The program that looks after the session hung."),
         };
         if now - since < limit {
@@ -725,6 +726,7 @@ fn crashed(what: &str) -> End {
 fn by_itself(reason: EndReason, report: &Report) -> End {
     match (reason, report.restarts.last()) {
         (EndReason::User, _) => End { reason, detail: "GIMP was closed.".to_owned(), failed: false },
+        (EndReason::Crashed, _) if report.unattended => crashed(AGENT_DIED),
         (EndReason::Crashed, Some(last)) => {
             crashed(&format!("{} stopped ({}) and could not be brought back.", supervised(last.what), last.cause))
         }

@@ -24,6 +24,8 @@ pub struct Report {
     pub gimp_version: Option<String>,
     pub capabilities: Capabilities,
     pub restarts: Vec<Restart>,
+    /// As in `AgentStatus`.
+    pub unattended: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Report {
                 ..status.capabilities
             },
             restarts: restarts.collect(),
+            unattended: status.unattended,
         })
     }
 }
@@ -107,6 +110,7 @@ mod tests {
             capabilities: Capabilities::default(),
             restarts: vec![],
             timings: vec![],
+            unattended: false,
         }
     }
 

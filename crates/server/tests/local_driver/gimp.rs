@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::agent::{AgentPhase, AgentStatus};
 use protocol::session::EndReason;
@@ -129,6 +129,47 @@ fn an_unsaved_image_survives_the_death_of_all_agents() {
         running(&stage, &next).await;
         let recoveries = images_below(&next.workspace().join(protocol::session::RECOVERY_DIR));
         assert_eq!(recoveries.len(), 1, "{recoveries:?}");
+    });
+}
+
+/// The guard is all that could start another agent: its death ends the session, in good order and as what it is.
+async fn ends_as_crashed_without_its_guard(stage: &Stage, session: &Session<'_>) {
+    let guard = processes(session)
+        .into_iter()
+        .find(|process| process.name == "gimp-session" && process.inner == 2)
+        .expect("the guard below the sandbox's first process");
+    let killed = Instant::now();
+    kill(guard.pid);
+    eventually("gone", async || !session.present().await).await;
+    let took = killed.elapsed();
+    let Presence::Gone { last_status: Some(last) } = stage.driver.presence(session.id()).await.expect("knows") else {
+        panic!("it left no last words")
+    };
+    assert_eq!((last.phase, last.unattended), (AgentPhase::Ended { reason: EndReason::Crashed }, true));
+    // Less than the longest time that saving may take: GIMP answered.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn root_killed_guard_ends_the_session_as_crashed() {
+    as_root(|| async {
+        let stage = stage();
+        let session = stage.session_of(request(&stage)).await;
+        running(&stage, &session).await;
+        paint(&stage, &session).await;
+        ends_as_crashed_without_its_guard(&stage, &session).await;
+        let recoveries = images_below(&session.workspace().join(protocol::session::RECOVERY_DIR));
+        assert_eq!(recoveries.len(), 1, "{recoveries:?}");
+    });
+}
+
+#[test]
+fn ordinary_user_killed_guard_ends_the_session_as_crashed() {
+    as_ordinary_user(|| async {
+        let stage = stage();
+        let session = stage.session_of(request(&stage)).await;
+        running(&stage, &session).await;
+        ends_as_crashed_without_its_guard(&stage, &session).await;
     });
 }
 

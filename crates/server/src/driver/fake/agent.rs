@@ -89,6 +89,7 @@ impl FakeAgent {
             },
             restarts: vec![],
             timings: vec![],
+            unattended: false,
         };
         let now = Instant::now();
         let agent = Arc::new(Self {

@@ -13,7 +13,15 @@ const RULES: Rules = Rules {
 const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn report(phase: AgentPhase, idle: Duration) -> Report {
-    Report { phase, idle, viewers: 0, gimp_version: None, capabilities: Capabilities::default(), restarts: vec![] }
+    Report {
+        phase,
+        idle,
+        viewers: 0,
+        gimp_version: None,
+        capabilities: Capabilities::default(),
+        restarts: vec![],
+        unattended: false,
+    }
 }
 
 fn busy(phase: AgentPhase) -> Report {
@@ -164,6 +172,11 @@ fn a_gimp_that_can_t_be_brought_back_says_why() {
     let detail = &life.end().unwrap().detail;
     assert!(detail.starts_with("GIMP stopped (killed by signal 9) and could not be brought back."), "{detail}");
     assert!(detail.contains("were kept"), "{detail}");
+    // Not what happened some time before.
+    let mut life = running();
+    life.heard(T0, &Report { unattended: true, ..last });
+    let detail = &life.end().unwrap().detail;
+    assert!(detail.starts_with("The program that looks after the session died."), "{detail}");
     let mut life = running();
     life.heard(T0, &busy(AgentPhase::Ended { reason: EndReason::Crashed }));
     assert!(life.end().unwrap().detail.starts_with("GIMP stopped and could not be brought back."));
