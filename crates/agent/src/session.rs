@@ -746,12 +746,13 @@ fn open_patiently(display: u32, cookie: &Cookie, size: ScreenSize) -> Result<Scr
     }
 }
 
-/// The size that is really set: within what GIMP can be used on and what the operator allows.
+/// The size that is really set: within what GIMP can be used on and what the operator allows, standing or lying.
 pub fn capped(size: ScreenSize, max: (u16, u16)) -> ScreenSize {
     let scale = if size.scale.is_finite() { size.scale.clamp(0.5, 4.0) } else { 1.0 };
+    let (wide, high) = size.turned(max);
     ScreenSize {
-        width: size.width.clamp(MIN_SCREEN.0, max.0.max(MIN_SCREEN.0)),
-        height: size.height.clamp(MIN_SCREEN.1, max.1.max(MIN_SCREEN.1)),
+        width: size.width.clamp(MIN_SCREEN.0, wide.max(MIN_SCREEN.0)),
+        height: size.height.clamp(MIN_SCREEN.1, high.max(MIN_SCREEN.1)),
         scale,
     }
 }
@@ -765,6 +766,8 @@ mod tests {
         let cap = |width, height, scale| capped(ScreenSize { width, height, scale }, (3840, 2160));
         assert_eq!(cap(1, 1, 1.0), ScreenSize { width: 320, height: 240, scale: 1.0 });
         assert_eq!(cap(7680, 4320, 9.0), ScreenSize { width: 3840, height: 2160, scale: 4.0 });
+        assert_eq!(cap(2160, 3840, 2.0), ScreenSize { width: 2160, height: 3840, scale: 2.0 });
+        assert_eq!(cap(4320, 7680, 2.0), ScreenSize { width: 2160, height: 3840, scale: 2.0 });
         assert_eq!(cap(800, 600, f32::INFINITY).scale.to_bits(), 1.0_f32.to_bits());
     }
 }

@@ -58,7 +58,7 @@ pub struct AgentConfig {
     pub session_id: uuid::Uuid,
     #[serde(default)]
     pub screen: ScreenSize,
-    /// Largest screen, device pixels.
+    /// Largest screen, device pixels; for a screen that is higher than wide the two change places.
     #[serde(default = "max_screen")]
     pub max_screen: (u16, u16),
     /// Bytes of memory the session may use; GIMP's tile cache and undo are sized from it.

@@ -106,9 +106,9 @@ text_enum! {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScreenSize {
-    /// Device pixels, 320..=7680; capped by the agent.
+    /// Device pixels, 320..=7680, at most 4320 where the screen is higher than wide; capped by the agent.
     pub width: u16,
-    /// Device pixels, 240..=4320; capped by the agent.
+    /// Device pixels, 240..=4320, at most 7680 where the screen is higher than wide; capped by the agent.
     pub height: u16,
     /// `devicePixelRatio` of the browser, 0.5..=4. The agent derives the font resolution from it.
     #[serde(default = "one")]
@@ -117,6 +117,18 @@ pub struct ScreenSize {
 
 fn one() -> f32 {
     1.0
+}
+
+impl ScreenSize {
+    /// Largest screen that can be asked for, device pixels, lying; `turned` says what it is for a standing one.
+    pub const LARGEST: (u16, u16) = (7680, 4320);
+
+    /// A limit of width and height as it holds for this screen: one that is higher than wide may be as long upwards as
+    /// others are sideways.
+    #[must_use]
+    pub const fn turned(&self, limit: (u16, u16)) -> (u16, u16) {
+        if self.height > self.width { (limit.1, limit.0) } else { limit }
+    }
 }
 
 impl Default for ScreenSize {
@@ -155,6 +167,14 @@ pub const UPLOAD_DIR: &str = ".gimp-platform/uploads";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_turn_with_the_screen() {
+        let limit = |width, height| ScreenSize { width, height, scale: 1.0 }.turned((3840, 2160));
+        assert_eq!(limit(1920, 1080), (3840, 2160));
+        assert_eq!(limit(1080, 1920), (2160, 3840));
+        assert_eq!(limit(3000, 3000), (3840, 2160));
+    }
 
     #[test]
     fn names_are_the_same_in_json_and_elsewhere() {

@@ -1198,7 +1198,7 @@ export interface components {
         ScreenSize: {
             /**
              * Format: int32
-             * @description Device pixels, 240..=4320; capped by the agent.
+             * @description Device pixels, 240..=4320, at most 7680 where the screen is higher than wide; capped by the agent.
              */
             height: number;
             /**
@@ -1208,7 +1208,7 @@ export interface components {
             scale?: number;
             /**
              * Format: int32
-             * @description Device pixels, 320..=7680; capped by the agent.
+             * @description Device pixels, 320..=7680, at most 4320 where the screen is higher than wide; capped by the agent.
              */
             width: number;
         };

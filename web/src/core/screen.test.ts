@@ -13,6 +13,9 @@ test('asks for whole device pixels that fit', () => {
 test('stays within what the server takes', () => {
   expect(screenFor({ width: 100, height: 50, ratio: 1 })).toEqual({ width: 320, height: 240, scale: 1 });
   expect(screenFor({ width: 5000, height: 4000, ratio: 5 })).toEqual({ width: 7680, height: 4320, scale: 4 });
+  // A screen that stands may be as high as others are wide.
+  expect(screenFor({ width: 1080, height: 1920, ratio: 2 })).toEqual({ width: 2160, height: 3840, scale: 2 });
+  expect(screenFor({ width: 4000, height: 5000, ratio: 5 })).toEqual({ width: 4320, height: 7680, scale: 4 });
 });
 
 test('draws one to one when the picture is what was asked for', () => {

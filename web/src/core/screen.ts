@@ -35,9 +35,10 @@ const EPSILON = 1e-3;
 
 /** The screen to ask for, within the limits of the REST API. */
 export function screenFor(viewport: Viewport): ScreenSize {
+  const standing = viewport.height > viewport.width;
   return {
-    width: clamp(Math.floor(viewport.width * viewport.ratio + EPSILON), 320, 7680),
-    height: clamp(Math.floor(viewport.height * viewport.ratio + EPSILON), 240, 4320),
+    width: clamp(Math.floor(viewport.width * viewport.ratio + EPSILON), 320, standing ? 4320 : 7680),
+    height: clamp(Math.floor(viewport.height * viewport.ratio + EPSILON), 240, standing ? 7680 : 4320),
     scale: clamp(Math.round(viewport.ratio * 1000) / 1000, 0.5, 4),
   };
 }

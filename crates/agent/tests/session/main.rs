@@ -66,7 +66,7 @@ async fn a_new_workspace_gets_a_painted_gimp_over_the_whole_screen() {
 #[tokio::test]
 async fn the_screen_takes_any_size_within_the_cap_and_gimp_follows() {
     let session = TestSession::ready().await;
-    for (width, height) in [(1537, 823), (411, 731), (2560, 1440), (900, 1600)] {
+    for (width, height) in [(1537, 823), (411, 731), (2560, 1440), (900, 1600), (2160, 3840), (3840, 2160)] {
         let wanted = json!({"width": width, "height": height, "scale": 1.0});
         let (code, became) = session.call(Method::PUT, SCREEN_PATH, Some(wanted.clone())).await;
         assert_eq!((code, became), (StatusCode::OK, wanted));
@@ -84,6 +84,11 @@ async fn the_screen_takes_any_size_within_the_cap_and_gimp_follows() {
     let (_, became) = session.call(Method::PUT, SCREEN_PATH, Some(huge)).await;
     assert_eq!(became, json!({"width": 3840, "height": 2160, "scale": 4.0}));
     assert_eq!(session.status().await.screen.width, 3840);
+    let standing = json!({"width": 4320, "height": 7680, "scale": 1.0});
+    let (_, became) = session.call(Method::PUT, SCREEN_PATH, Some(standing)).await;
+    assert_eq!(became, json!({"width": 2160, "height": 3840, "scale": 1.0}));
+    let viewer = Viewer::connect(&session).await;
+    assert_eq!((viewer.width, viewer.height), (2160, 3840));
     let (code, problem) = session.call(Method::PUT, SCREEN_PATH, Some(json!({"width": -1}))).await;
     assert_eq!((code, problem["code"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("body.invalid")));
 }

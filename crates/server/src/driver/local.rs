@@ -503,7 +503,7 @@ impl Inner {
 const SAID_MAX: usize = 300;
 const AGENT_NAME: &str = "gimp-session";
 const AGENT_ARGUMENTS: &[&str] = &["run"];
-/// Largest screen, device pixels.
+/// Largest screen, device pixels; a standing one may be as high as others are wide.
 const MAX_SCREEN: (u16, u16) = (3840, 2160);
 /// Memory that must be free on the machine for a session to start, bytes.
 const MEMORY_RESERVE: u64 = 256 << 20;

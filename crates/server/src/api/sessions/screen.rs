@@ -40,11 +40,12 @@ pub async fn screen(
 /// What is wrong with a size, for people.
 pub(super) fn errors(size: &ScreenSize) -> Vec<String> {
     let mut errors = vec![];
-    if !(320..=7680).contains(&size.width) {
-        errors.push("The width must be from 320 to 7680 pixels.".to_owned());
+    let (wide, high) = size.turned(ScreenSize::LARGEST);
+    if !(320..=wide).contains(&size.width) {
+        errors.push(format!("The width must be from 320 to {wide} pixels."));
     }
-    if !(240..=4320).contains(&size.height) {
-        errors.push("The height must be from 240 to 4320 pixels.".to_owned());
+    if !(240..=high).contains(&size.height) {
+        errors.push(format!("The height must be from 240 to {high} pixels."));
     }
     // False for what is no number.
     if !(0.5..=4.0).contains(&size.scale) {

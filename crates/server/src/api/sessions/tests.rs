@@ -276,9 +276,15 @@ async fn the_screen_follows_the_window_and_is_capped() {
     let became = ada.put(&path, json!({"width": 7680, "height": 4320, "scale": 4.0})).await.expect(200);
     assert_eq!((&became["width"], &became["height"]), (&json!(3840), &json!(2160)));
     assert_eq!(fake(&app).session(session).unwrap().status().screen.width, 3840);
+    // A screen that stands may be as high as others are wide.
+    let became = ada.put(&path, json!({"width": 4320, "height": 7680, "scale": 4.0})).await.expect(200);
+    assert_eq!((&became["width"], &became["height"]), (&json!(2160), &json!(3840)));
     for wrong in [
         json!({"width": 319, "height": 600}),
-        json!({"width": 800, "height": 4321}),
+        json!({"width": 7681, "height": 600}),
+        json!({"width": 4321, "height": 4321}),
+        json!({"width": 4321, "height": 7680}),
+        json!({"width": 4320, "height": 7681}),
         json!({"width": 800, "height": 600, "scale": 0.4}),
     ] {
         ada.put(&path, wrong).await.expect_problem(422, "invalid");

@@ -316,9 +316,10 @@ async fn events(Extension(agent): Agent) -> Response {
 }
 
 async fn screen(Extension(agent): Agent, Json(asked): Json<ScreenSize>) -> Json<ScreenSize> {
+    let (wide, high) = asked.turned((3840, 2160));
     let size = ScreenSize {
-        width: asked.width.clamp(320, 3840),
-        height: asked.height.clamp(240, 2160),
+        width: asked.width.clamp(320, wide),
+        height: asked.height.clamp(240, high),
         scale: asked.scale.clamp(0.5, 4.0),
     };
     agent.change(|status| status.screen = size);
