@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::display::server::{self, Cookie, DisplayNumber, Program};
-use crate::display::x11::Screen;
+use crate::display::x11::{Screen, Sizing};
 use crate::display::{painted, window_manager};
 use crate::gimp::control::Control;
 use crate::gimp::preset::Preset;
@@ -63,9 +63,17 @@ pub enum Request {
 
 /// Answers of the loop's own tasks.
 enum Event {
-    DisplayUp { display: u32, opened: Result<Box<Screen>, String>, version: io::Result<Version> },
+    DisplayUp {
+        display: u32,
+        opened: Result<Box<Screen>, String>,
+        version: io::Result<Version>,
+    },
+    /// The display server keeps its size, whatever is asked of it.
+    SizeStays(u16, u16),
     BusUp,
-    GimpPainted { attempt: u64 },
+    GimpPainted {
+        attempt: u64,
+    },
     Saved(Saved),
 }
 
@@ -174,6 +182,7 @@ impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::DisplayUp { .. } => "DisplayUp",
+            Self::SizeStays(..) => "SizeStays",
             Self::BusUp => "BusUp",
             Self::GimpPainted { .. } => "GimpPainted",
             Self::Saved(_) => "Saved",
@@ -339,6 +348,9 @@ impl Session {
         match event {
             Event::DisplayUp { display, opened, version } => match (opened, version) {
                 (Ok(screen), Ok(version)) => {
+                    if let Some((width, height)) = screen.stays() {
+                        self.size_stays(width, height);
+                    }
                     self.display = Some(display);
                     self.version = Some(version);
                     self.screen.send_replace(Some(Arc::new(Mutex::new(*screen))));
@@ -353,6 +365,10 @@ impl Session {
                     self.children.signal(Supervised::Display, StopSignal::Kill);
                 }
             },
+            Event::SizeStays(width, height) => {
+                self.size_stays(width, height);
+                self.publish();
+            }
             Event::BusUp => self.pending.push_back(Input::Up(Supervised::Bus)),
             Event::GimpPainted { attempt } if attempt == self.attempt => {
                 self.painting = None;
@@ -383,8 +399,16 @@ impl Session {
         self.status.send_modify(|status| status.viewers = change(status.viewers));
     }
 
+    fn size_stays(&self, width: u16, height: u16) {
+        self.size.send_modify(|size| (size.width, size.height) = (width, height));
+        self.status.send_modify(|status| status.capabilities.resize = false);
+    }
+
     fn resize(&mut self, size: ScreenSize, answer: oneshot::Sender<io::Result<ScreenSize>>) {
-        let size = capped(size, self.config.max_screen);
+        let mut size = capped(size, self.config.max_screen);
+        if !self.status.borrow().capabilities.resize {
+            size = ScreenSize { scale: size.scale, ..*self.size.borrow() };
+        }
         self.size.send_replace(size);
         self.publish();
         let Some(screen) = self.screen.borrow().clone() else {
@@ -392,12 +416,17 @@ impl Session {
             let _ = answer.send(Ok(size));
             return;
         };
-        let wanted = self.size.subscribe();
+        let (wanted, events) = (self.size.subscribe(), self.event_sender.clone());
         tokio::task::spawn_blocking(move || {
             let mut screen = lock(&screen);
+            let stayed = screen.stays();
             // Newest wins, in whatever order the threads run.
             let newest = *wanted.borrow();
-            let _ = answer.send(screen.apply(newest).map(|()| newest).map_err(io::Error::other));
+            let became = screen.apply(newest).map_err(io::Error::other);
+            if let (None, Some((width, height))) = (stayed, screen.stays()) {
+                let _ = events.blocking_send(Event::SizeStays(width, height));
+            }
+            let _ = answer.send(became);
         });
     }
 
@@ -479,6 +508,7 @@ impl Session {
     fn open_screen(&self, number: DisplayNumber) {
         let (cookie, size, known, events) =
             (self.cookie.clone(), self.size.subscribe(), self.version, self.event_sender.clone());
+        let sizing = self.program.sizing();
         let version = tokio::task::spawn_blocking(move || known.map_or_else(version::installed, Ok));
         let screen = tokio::task::spawn_blocking(move || {
             let display = match number {
@@ -486,7 +516,7 @@ impl Session {
                 DisplayNumber::FromPipe(pipe) => read_display_number(pipe).unwrap_or(u32::MAX),
             };
             let newest = *size.borrow();
-            (display, open_patiently(display, &cookie, newest).map(Box::new))
+            (display, open_patiently(display, &cookie, newest, sizing).map(Box::new))
         });
         tokio::spawn(async move {
             let version = version.await.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -733,10 +763,10 @@ fn read_display_number(pipe: OwnedFd) -> Option<u32> {
 }
 
 /// The socket of a server that cannot say when it is ready may appear a little later.
-fn open_patiently(display: u32, cookie: &Cookie, size: ScreenSize) -> Result<Screen, String> {
+fn open_patiently(display: u32, cookie: &Cookie, size: ScreenSize, sizing: Sizing) -> Result<Screen, String> {
     let deadline = Instant::now() + agent_core::lifecycle::SERVICE_START_LIMIT;
     loop {
-        match Screen::open(display, cookie, size) {
+        match Screen::open(display, cookie, size, sizing) {
             Ok(screen) => return Ok(screen),
             Err(crate::display::x11::Error::Socket(_)) if display != u32::MAX && Instant::now() < deadline => {
                 std::thread::sleep(SOCKET_POLL);

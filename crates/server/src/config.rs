@@ -245,9 +245,10 @@ impl Settings {
             "xorg" => Some(DisplayServer::Xorg),
             "xvnc" => Some(DisplayServer::Xvnc),
             other => {
-                let complete = other.contains("{display}") && other.contains("{rfbSocket}");
-                let command = other.split_whitespace().map(str::to_owned).collect();
-                complete.then_some(DisplayServer::Custom { command })
+                let command: Vec<String> = other.split_whitespace().map(str::to_owned).collect();
+                let arguments = command.get(1..).unwrap_or_default();
+                let told = |what| arguments.iter().any(|argument| argument.contains(what));
+                (told("{display}") && told("{rfbSocket}")).then_some(DisplayServer::Custom { command })
             }
         }
     }

@@ -12,6 +12,7 @@ use protocol::agent::{Capabilities, DisplayServer, paths};
 use protocol::session::ScreenSize;
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use super::x11::Sizing;
 use crate::settings::Folders;
 
 /// The real server, not a distribution's setuid wrapper.
@@ -135,6 +136,13 @@ impl Program {
             Self::Custom { .. } => "Pen pressure is not available with this display server.".to_owned(),
         };
         Capabilities { vnc: true, resize: true, open_files: true, pen_unavailable: Some(pen_unavailable) }
+    }
+
+    pub const fn sizing(&self) -> Sizing {
+        match self {
+            Self::Xorg { .. } | Self::Xvnc { .. } => Sizing::Any,
+            Self::Custom { .. } => Sizing::MayStay,
+        }
     }
 
     /// The command to run and, unless the display number is fixed, the pipe on which the server writes it.

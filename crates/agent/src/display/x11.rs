@@ -40,6 +40,19 @@ pub enum Error {
     Cancelled,
 }
 
+impl Error {
+    /// The server lives and says no, or does not know what is asked of it.
+    const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::NoOutput
+                | Self::Connection(ConnectionError::UnsupportedExtension)
+                | Self::Reply(ReplyError::X11Error(_))
+                | Self::Id(ReplyOrIdError::X11Error(_))
+        )
+    }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An X connection that knows its root window.
@@ -64,20 +77,30 @@ pub fn intern(conn: &RustConnection, name: &str) -> Result<u32> {
     Ok(conn.intern_atom(false, name.as_bytes())?.reply()?.atom)
 }
 
+/// Which sizes the server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizing {
+    Any,
+    /// An operator's own server may keep the size that it was started with.
+    MayStay,
+}
+
 /// The screen as the agent controls it.
 #[derive(Debug)]
 pub struct Screen {
     client: Client,
     settings: XSettings,
+    sizing: Sizing,
+    stays: Option<(u16, u16)>,
 }
 
 impl Screen {
     /// Connects, applies size and density and paints the background.
-    pub fn open(display: u32, cookie: &Cookie, size: ScreenSize) -> Result<Self> {
+    pub fn open(display: u32, cookie: &Cookie, size: ScreenSize, sizing: Sizing) -> Result<Self> {
         let client = Client::connect(display, cookie)?;
         let density = Density::new(size.scale);
         let settings = XSettings::announce(&client.conn, client.root, density)?;
-        let mut screen = Self { client, settings };
+        let mut screen = Self { client, settings, sizing, stays: None };
         screen.apply(size)?;
         let background = ChangeWindowAttributesAux::new().background_pixel(BACKGROUND);
         screen.client.conn.change_window_attributes(screen.client.root, &background)?;
@@ -86,14 +109,30 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Sizes the screen and tells programs its density. Any size works; the caller caps it.
-    pub fn apply(&mut self, size: ScreenSize) -> Result<()> {
+    /// Sizes the screen and tells programs its density; returns what became of it. Any size works, unless the server
+    /// is one that `stays`; the caller caps it.
+    pub fn apply(&mut self, size: ScreenSize) -> Result<ScreenSize> {
         let density = Density::new(size.scale);
         set_resources(&self.client.conn, self.client.root, density)?;
         self.settings.set(&self.client.conn, density)?;
-        resize(&self.client, size.width, size.height, density)?;
+        if self.stays.is_none() {
+            match resize(&self.client, size.width, size.height, density) {
+                Err(error) if self.sizing == Sizing::MayStay && error.is_refusal() => {
+                    let root = self.client.conn.get_geometry(self.client.root)?.reply()?;
+                    tracing::warn!(%error, root.width, root.height, "the display server keeps its size");
+                    self.stays = Some((root.width, root.height));
+                }
+                result => result?,
+            }
+        }
         self.client.conn.flush()?;
-        Ok(())
+        let (width, height) = self.stays.unwrap_or((size.width, size.height));
+        Ok(ScreenSize { width, height, ..size })
+    }
+
+    /// The size that the server turned out to keep.
+    pub const fn stays(&self) -> Option<(u16, u16)> {
+        self.stays
     }
 
     /// Milliseconds since the last input of a human.

@@ -440,6 +440,18 @@ pub fn pid_of(pid: i32) -> Pid {
     Pid::from_raw(pid).expect("a pid")
 }
 
+/// Held by tests whose display server can't choose its display number: all of this machine get the same.
+pub async fn fixed_display() -> fs::File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixed-display.lock");
+    let lock = fs::File::create(path).expect("creates");
+    let deadline = Instant::now() + LIMIT;
+    while rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        assert!(Instant::now() < deadline, "another test keeps the display");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    lock
+}
+
 /// Makes the start-up caches once for all tests of a build.
 fn warm_caches() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("warm");

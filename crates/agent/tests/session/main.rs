@@ -9,7 +9,9 @@ use std::path::Path;
 
 use harness::{Options, TestSession};
 use hyper::{Method, Request, StatusCode};
-use protocol::agent::{AgentPhase, OPEN_PATH, Restart, SCREEN_PATH, STATUS_PATH, Supervised, VNC_PATH, WRITES_PATH};
+use protocol::agent::{
+    AgentPhase, AgentStatus, OPEN_PATH, Restart, SCREEN_PATH, STATUS_PATH, Supervised, VNC_PATH, WRITES_PATH,
+};
 use protocol::session::{EndReason, StartStep};
 use rfb::Viewer;
 use rustix::process::{Signal, kill_process};
@@ -371,6 +373,64 @@ async fn xvnc_serves_where_it_is_chosen_and_says_that_there_is_no_pen() {
         .await;
     let viewer = Viewer::connect(&session).await;
     assert_eq!((viewer.width, viewer.height), (1111, 777));
+    assert!(session.end(EndReason::User).await.success());
+}
+
+/// The command line in the administrators' guide.
+fn documented_command() -> Vec<String> {
+    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/admins.md")).expect("reads");
+    let line = guide.lines().find_map(|line| line.strip_prefix("display = \"Xvnc ")).expect("an example");
+    let arguments = line.strip_suffix('"').expect("one line of TOML").split_whitespace();
+    std::iter::once("Xvnc").chain(arguments).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_vnc_server_of_the_operators_serves_in_place_of_xorg() {
+    let _alone = harness::fixed_display().await;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let display = json!({"kind": "custom", "command": documented_command()});
+    let mut session = ready_with(folder.path(), "display", display).await;
+    assert_only_gimp_on_screen(&session, (1280, 800));
+    let capabilities = session.status().await.capabilities;
+    assert!(capabilities.vnc && capabilities.resize);
+    assert!(capabilities.pen_unavailable.is_some_and(|why| why.contains("this display server")));
+    // This one follows RANDR.
+    let wanted = json!({"width": 777, "height": 1111, "scale": 1.0});
+    assert_eq!(session.call(Method::PUT, SCREEN_PATH, Some(wanted.clone())).await, (StatusCode::OK, wanted));
+    let mut viewer = Viewer::connect(&session).await;
+    assert_eq!((viewer.width, viewer.height), (777, 1111));
+    let seen: HashSet<_> = viewer.picture().await.chunks_exact(4).map(<[u8]>::to_vec).collect();
+    assert!(seen.len() > 50, "the viewer sees GIMP");
+
+    session.kill(Supervised::Display, Signal::KILL);
+    let back = |status: &AgentStatus| status.restarts.len() == 1 && status.phase == AgentPhase::Running;
+    session.wait_for(back).await;
+    assert_eq!(session.display().size(), (777, 1111));
+    assert!(session.end(EndReason::User).await.success());
+    assert!(!session.log().contains("keeps its size"), "{}", session.log());
+}
+
+#[tokio::test]
+async fn a_vnc_server_that_knows_no_other_size_keeps_its_own_and_says_so() {
+    let _alone = harness::fixed_display().await;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut command = documented_command();
+    command.extend(["-extension", "RANDR"].map(str::to_owned));
+    let mut session = ready_with(folder.path(), "display", json!({"kind": "custom", "command": command})).await;
+    assert_only_gimp_on_screen(&session, (1280, 800));
+    assert!(!session.status().await.capabilities.resize);
+    let wanted = json!({"width": 1111, "height": 777, "scale": 1.5});
+    let (code, became) = session.call(Method::PUT, SCREEN_PATH, Some(wanted)).await;
+    assert_eq!((code, became), (StatusCode::OK, json!({"width": 1280, "height": 800, "scale": 1.5})));
+    let screen = session.status().await.screen;
+    assert_eq!((screen.width, screen.height), (1280, 800));
+    let viewer = Viewer::connect(&session).await;
+    assert_eq!((viewer.width, viewer.height), (1280, 800));
+    // The next agent finds it so.
+    let killed = session.agent_pid();
+    kill_process(killed, Signal::KILL).expect("kills");
+    harness::gone(killed).await;
+    session.wait_for(|status| status.phase == AgentPhase::Running && !status.capabilities.resize).await;
     assert!(session.end(EndReason::User).await.success());
 }
 

@@ -99,6 +99,11 @@ fn values_outside_their_range_are_mistakes() {
         ("idle_minutes", "10081"),
         ("warn_minutes", "61"),
         ("quota_gb", "0"),
+        ("display", "Xorg"),
+        ("display", ""),
+        ("display", "Xvnc {display} -rfbport 5900"),
+        ("display", "Xvnc -rfbunixpath {rfbSocket}"),
+        ("display", "{display} {rfbSocket}"),
         ("first_uid", "999"),
         ("access_log_days", "0"),
         ("audit_days", "3651"),
@@ -108,6 +113,33 @@ fn values_outside_their_range_are_mistakes() {
         let text = message(&[(key, value)], &[], "");
         assert!(text.contains(&format!("`{key}`")), "{key} = {value}: {text}");
         assert!(text.contains(Key::find(key).unwrap().allowed), "{key} = {value}: {text}");
+    }
+}
+
+#[test]
+fn the_display_server_is_named_or_given_by_its_command_line() {
+    let display = |value: &str| settings(&[("display", value)], &[], "").display_server();
+    assert_eq!(settings(&[], &[], "").display_server(), Some(DisplayServer::Xorg));
+    assert_eq!(display("xorg"), Some(DisplayServer::Xorg));
+    assert_eq!(display("xvnc"), Some(DisplayServer::Xvnc));
+    let command = ["Xkasm", "{display}", "-socket={rfbSocket}"].map(str::to_owned).to_vec();
+    assert_eq!(display(" Xkasm  {display} -socket={rfbSocket}"), Some(DisplayServer::Custom { command }));
+    assert_eq!(
+        message(&[], &[("GIMP_PLATFORM_DISPLAY", "kasm")], ""),
+        "The setting `display` = \"kasm\" in the environment is not usable: it must be xorg, xvnc, or a command with \
+         {display} and {rfbSocket} among its arguments."
+    );
+}
+
+/// What the administrators' guide shows can be set as it stands.
+#[test]
+fn the_documented_command_line_is_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/admins.md");
+    let guide = std::fs::read_to_string(path).unwrap();
+    let line = guide.lines().find(|line| line.starts_with("display = \"Xvnc ")).unwrap();
+    let Some(DisplayServer::Custom { command }) = settings(&[], &[], line).display_server() else { panic!("{line}") };
+    for filled_in in ["{display}", "{width}x{height}", "{rfbSocket}", "{xauthority}"] {
+        assert!(command.iter().any(|word| word == filled_in), "{filled_in}");
     }
 }
 
