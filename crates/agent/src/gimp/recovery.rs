@@ -244,6 +244,111 @@ mod tests {
         assert!(backups.join("note.txt").exists());
     }
 
+    /// What looks the same may be a later state of the image, or another image.
+    #[test]
+    fn no_backup_is_dropped_for_a_copy_that_is_there() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        let store = store(home.path());
+        let partial = store.partial().expect("a place");
+        fs::write(&partial.path, b"gimp xcf v011 pixels").expect("writes");
+        let kept = store.keep(&partial, "a.png", None).expect("keeps");
+        let backups = home.path().join("backups");
+        fs::create_dir(&backups).expect("creates");
+        for name in ["backup-000.xcf", "backup-001.xcf"] {
+            fs::write(backups.join(name), b"gimp xcf v011 pixels").expect("writes");
+        }
+        let mut all = store.collect(&backups).expect("collects");
+        assert_eq!(all.len(), 2);
+        all.push(kept);
+        for recovery in &all {
+            let copy = home.path().join(RECOVERY_DIR).join(format!("{}.xcf", recovery.id));
+            assert_eq!(fs::read(copy).expect("reads"), b"gimp xcf v011 pixels");
+        }
+        assert_eq!(described(home.path()).len(), 3);
+    }
+
+    #[test]
+    fn repair_on_a_full_disk_loses_no_copy() {
+        let Some(disk) = FullDisk::mount("gimp::recovery::tests::repair_on_a_full_disk_loses_no_copy") else { return };
+        let store = store(&disk.home);
+        let folder = disk.home.join(RECOVERY_DIR);
+        fs::create_dir_all(&folder).expect("creates");
+        for (name, bytes) in [
+            ("finished.partial", &b"gimp xcf v011 a"[..]),
+            ("another.partial", b"gimp xcf v011 b"),
+            ("lonely.xcf", b"gimp xcf v011 c"),
+            ("broken.partial", b"gi"),
+        ] {
+            fs::write(folder.join(name), bytes).expect("writes");
+        }
+        disk.fill();
+        // Whatever it says: what is a picture must still be there, under either name.
+        let _full = store.repair();
+        let _full = store.repair();
+        for (id, bytes) in
+            [("finished", b"gimp xcf v011 a"), ("another", b"gimp xcf v011 b"), ("lonely", b"gimp xcf v011 c")]
+        {
+            let kinds = [COPY, PARTIAL].map(|kind| fs::read(folder.join(format!("{id}.{kind}"))));
+            assert!(kinds.iter().flatten().any(|found| found == bytes), "{id} is lost: {kinds:?}");
+        }
+
+        disk.make_room();
+        store.repair().expect("repairs");
+        let mut ids: Vec<String> = described(&disk.home).into_iter().map(|recovery| recovery.id).collect();
+        ids.sort();
+        assert_eq!(ids, ["another", "finished", "lonely"]);
+        assert!(ids.iter().all(|id| folder.join(format!("{id}.xcf")).exists()));
+    }
+
+    /// A workspace on a small file system of its own.
+    struct FullDisk {
+        home: PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    impl FullDisk {
+        /// None in the test that only starts itself again where it may mount; the mount ends with that process.
+        fn mount(test: &str) -> Option<Self> {
+            const INSIDE: &str = "TEST_MAY_MOUNT";
+            if std::env::var_os(INSIDE).is_none() {
+                let mut command = std::process::Command::new("unshare");
+                command.args(["--mount", "--propagation", "private"]);
+                if !rustix::process::geteuid().is_root() {
+                    command.arg("--map-root-user");
+                }
+                command.arg(std::env::current_exe().expect("this program")).args(["--exact", test, "--nocapture"]);
+                let output = command.env(INSIDE, "1").output().expect("runs unshare");
+                let said = String::from_utf8_lossy(&output.stdout);
+                let complaints = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success() && said.contains("1 passed"), "{said}\n{complaints}");
+                return None;
+            }
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let home = folder.path().join("home");
+            fs::create_dir(&home).expect("creates");
+            let mut mount = std::process::Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&home);
+            assert!(mount.status().expect("runs mount").success());
+            Some(Self { home, _folder: folder })
+        }
+
+        fn fill(&self) {
+            let mut filler = File::create(self.home.join("filler")).expect("creates");
+            while filler.write_all(&[1; 4096]).is_ok() {}
+        }
+
+        fn make_room(&self) {
+            fs::remove_file(self.home.join("filler")).expect("removes");
+        }
+    }
+
+    impl Drop for FullDisk {
+        fn drop(&mut self) {
+            let unmounted = std::process::Command::new("umount").arg(&self.home).status();
+            assert!(unmounted.is_ok_and(|status| status.success()), "the small disk stays mounted");
+        }
+    }
+
     #[test]
     fn a_copy_is_kept_only_if_it_is_one() {
         let home = tempfile::tempdir().expect("temporary folder");

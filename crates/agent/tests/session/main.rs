@@ -330,6 +330,24 @@ async fn without_time_to_ask_for_copies_gimp_2_writes_its_own_and_they_are_kept(
     }
 }
 
+/// It can't be told whether the image has changed since its copy was made.
+#[tokio::test]
+async fn copies_that_gimp_2_writes_after_the_save_stage_are_kept_beside_the_first() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    // No time to quit: GIMP is told to end, which makes it write copies although there are some.
+    let limits = json!({"saveMs": 30_000, "quitMs": 0, "terminateMs": 20_000, "killMs": 2_000, "displayMs": 3_000});
+    let mut session = ready_with(folder.path(), "timeLimits", limits).await;
+    let version = session.status().await.gimp_version.expect("a version");
+    session.paint().await;
+    assert!(session.end(EndReason::User).await.success());
+    let expected = if version.starts_with("2.") { 2 } else { 1 };
+    let recoveries = session.recoveries();
+    assert_eq!(recoveries.len(), expected, "{recoveries:?}");
+    for recovery in &recoveries {
+        assert!(fs::read(session.recovery_file(recovery)).expect("reads").starts_with(b"gimp xcf "));
+    }
+}
+
 #[tokio::test]
 async fn an_image_that_cannot_be_copied_does_not_keep_back_the_others() {
     let mut session = TestSession::ready().await;
