@@ -76,6 +76,8 @@ struct Context {
     background: Background,
     rules: Rules,
     watchers: Arc<Watchers>,
+    /// An agent that says nothing for so long is asked whether it lives.
+    quiet_limit: std::time::Duration,
 }
 
 /// How the rest of the server reaches a keeper.
@@ -130,7 +132,17 @@ impl Sessions {
         let rules = Rules::new(&settings);
         let creations = Limit::new(&clock, Quota::per_minute(count(20)));
         let stop = background.cancelled().child_token();
-        let context = Context { settings, db, clock, driver, workspaces, background, rules, watchers: Arc::default() };
+        let context = Context {
+            settings,
+            db,
+            clock,
+            driver,
+            workspaces,
+            background,
+            rules,
+            watchers: Arc::default(),
+            quiet_limit: keeper::QUIET_LIMIT,
+        };
         Self(Arc::new(Owner {
             context: Arc::new(context),
             keepers: Mutex::default(),

@@ -28,8 +28,8 @@ use crate::ids::{SessionId, UserId};
 use gauge::Counted;
 use sea_orm::EntityTrait;
 
-/// An agent that says nothing for so long is asked whether it lives.
-const QUIET_LIMIT: Duration = Duration::from_secs(120);
+/// `Context::quiet_limit`: longer than most agents have nothing to tell, shorter than a person waits.
+pub(super) const QUIET_LIMIT: Duration = Duration::from_secs(120);
 /// Between two attempts to reach the agent: from this ...
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// ... doubling up to this.
@@ -406,7 +406,7 @@ impl Following {
                 self.events.insert(Box::pin(events.map_err(|error| self.context.silence(self.session, &error))?))
             }
         };
-        let heard = match tokio::time::timeout(QUIET_LIMIT, events.next()).await {
+        let heard = match tokio::time::timeout(self.context.quiet_limit, events.next()).await {
             Ok(heard) => heard.ok_or(Silence::Unreachable)?,
             // Nothing to say, or hung.
             Err(_) => self.context.driver.agent(self.session).status().await,

@@ -1,5 +1,6 @@
 //! Sessions whose agents, drivers, databases and servers fail, on the whole application.
 
+use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use protocol::session::{EndReason, EndStage, StartStep};
@@ -102,6 +103,37 @@ async fn an_agent_that_takes_calls_but_does_not_answer_is_stopped_in_the_end() {
     app.clock.advance(Duration::seconds(71));
     let ended = end_of(&app, &mut ada, &id).await;
     assert_eq!(ended["endReason"], "user");
+}
+
+/// Nobody speaks to it, so it is only missed when it has said nothing for long.
+#[tokio::test]
+async fn an_agent_that_hangs_while_gimp_runs_is_missed() {
+    let mut app = TestApp::new().await;
+    let mut ada = ada(&app).await;
+    let (id, session) = started(&app, &mut ada).await;
+    begun_a_moment_ago(&mut app).await;
+    let context = &mut Arc::get_mut(&mut app.app.sessions.0).unwrap().context;
+    Arc::get_mut(context).unwrap().quiet_limit = StdDuration::from_millis(20);
+    app.app.sessions.start();
+    let mut live = app.app.sessions.watch(session).await.unwrap();
+    live.wait_for(|live| live.report.is_some()).await.unwrap();
+
+    agent(&app, session).hang();
+    // One that answers is asked again and again, but this call is the first that it leaves unanswered.
+    eventually("it is asked", || agent(&app, session).unanswered() > 0).await;
+    let ended = {
+        let patience = std::time::Instant::now() + StdDuration::from_secs(30);
+        while entity::session::Entity::find_by_id(session.0).one(&app.app.db).await.unwrap().unwrap().ended_at.is_none()
+        {
+            assert!(std::time::Instant::now() < patience, "it is never missed");
+            app.clock.advance(Duration::SECOND);
+            tokio::time::sleep(StdDuration::from_millis(100)).await;
+        }
+        ada.get(&format!("/api/v1/sessions/{id}")).await.expect(200)
+    };
+    assert_eq!((&ended["status"], &ended["endReason"]), (&json!("error"), &json!("crashed")));
+    let detail = ended["endDetail"].as_str().unwrap();
+    assert!(detail.contains("looks after the session hung") && detail.contains("were kept"), "{detail}");
 }
 
 #[tokio::test]

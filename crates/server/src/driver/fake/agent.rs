@@ -63,6 +63,7 @@ struct Heard {
     opened: Vec<OpenRequest>,
     writes_allowed: bool,
     idle_questions: u32,
+    unanswered: u32,
 }
 
 impl FakeAgent {
@@ -105,6 +106,7 @@ impl FakeAgent {
                 opened: vec![],
                 writes_allowed: true,
                 idle_questions: 0,
+                unanswered: 0,
             }),
             program: sandbox.child_token(),
             sandbox,
@@ -158,6 +160,12 @@ impl FakeAgent {
     #[must_use]
     pub fn idle_questions(&self) -> u32 {
         self.heard().idle_questions
+    }
+
+    /// How many calls it took while it hung.
+    #[must_use]
+    pub fn unanswered(&self) -> u32 {
+        self.heard().unanswered
     }
 
     /// What it was asked to open.
@@ -289,6 +297,7 @@ async fn admit(Extension(agent): Agent, request: Request, next: Next) -> Respons
         return Problem::new(StatusCode::UNAUTHORIZED, "token", "Wrong token.").into_response();
     }
     if !agent.said.borrow().answers {
+        agent.heard().unanswered += 1;
         return std::future::pending().await;
     }
     next.run(request).await
