@@ -57,6 +57,19 @@ fn interrupting_ends_it_and_all_sessions() {
 }
 
 #[test]
+fn a_closed_terminal_ends_it_and_leaves_sessions_running() {
+    let mut server = Server::start(&[]);
+    let token = server.register("ada@example.org");
+    let begin = server.request("POST", "/api/v1/sessions", Some(&token), "{}");
+    assert!(begin.starts_with("HTTP/1.0 201"), "{begin}");
+    server.signal(Signal::HUP);
+    assert_eq!(server.rest_of_output(), "");
+    let (status, log) = server.wait();
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains("ending; sessions go on") && !log.contains("session ends"), "{log}");
+}
+
+#[test]
 fn interrupting_twice_leaves_at_once() {
     let server = Server::start(&[]);
     let _under_way = server.begin_login(60);
@@ -238,6 +251,8 @@ fn renewed_certificates_come_into_use_without_a_restart() {
     server.signal(Signal::HUP);
     server.log_after("the old certificate stays in use");
     assert!(program::get(tls(&server, &second, &[]), "/healthz").starts_with("HTTP/1.0 200"));
+    let (status, log) = server.end(Signal::TERM);
+    assert!(status.success() && log.contains("ending; sessions go on"), "by SIGTERM and not before: {log}");
 }
 
 #[test]

@@ -273,6 +273,32 @@ fn a_lowered_quota_is_watched() {
     });
 }
 
+async fn a_quota_that_is_changed_while_its_session_runs_is_kept() {
+    let stage = Stage::new();
+    stage.driver.prepare().await.expect("prepares");
+    let session = stage.session().await;
+    session.output("head -c 40000000 /dev/zero > ~/filler && sync ~/filler").await;
+    let change = async |quota: u64| {
+        let request = &session.request;
+        stage.driver.workspace(request.user, request.uid_offset, quota).await.expect("opens");
+    };
+    eventually("writes are allowed", async || told(&session).await == r#"{"allowed":true}"#).await;
+    change(32 * MIB).await;
+    eventually("writes are stopped", async || told(&session).await == r#"{"allowed":false}"#).await;
+    change(64 * MIB).await;
+    eventually("writes are allowed", async || told(&session).await == r#"{"allowed":true}"#).await;
+}
+
+#[test]
+fn root_quota_that_is_changed_while_its_session_runs_is_kept() {
+    as_root(a_quota_that_is_changed_while_its_session_runs_is_kept);
+}
+
+#[test]
+fn ordinary_user_quota_that_is_changed_while_its_session_runs_is_kept() {
+    as_ordinary_user(a_quota_that_is_changed_while_its_session_runs_is_kept);
+}
+
 #[test]
 fn a_disk_that_runs_full_below_the_images_stops_writes() {
     as_root(|| async {
