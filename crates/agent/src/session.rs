@@ -86,7 +86,8 @@ pub struct Shared {
     pub folders: Folders,
     pub processes: watch::Receiver<Vec<(Supervised, i32)>>,
     screen: watch::Receiver<Option<SharedScreen>>,
-    started: Instant,
+    /// When the user was last known to do something; at first, when the agent started.
+    last_input: Arc<Mutex<Instant>>,
 }
 
 impl Shared {
@@ -97,14 +98,22 @@ impl Shared {
         AgentStatus { idle_ms, ..self.status.borrow().clone() }
     }
 
+    /// While the display is lost or does not answer, the last input it told of counts: nobody is idle for that.
     async fn idle_ms(&self) -> u64 {
-        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let Some(screen) = self.screen.borrow().clone() else { return since_start };
-        let ask = tokio::task::spawn_blocking(move || lock(&screen).idle_ms());
-        match tokio::time::timeout(DISPLAY_LIMIT, ask).await {
-            Ok(Ok(Ok(idle))) => idle,
-            _ => since_start,
+        let screen = self.screen.borrow().clone();
+        if let Some(screen) = screen {
+            let ask = tokio::task::spawn_blocking(move || lock(&screen).idle_ms());
+            if let Ok(Ok(Ok(idle))) = tokio::time::timeout(DISPLAY_LIMIT, ask).await
+                && let Some(last) = Instant::now().checked_sub(Duration::from_millis(idle))
+            {
+                *self.last_input() = last;
+            }
         }
+        u64::try_from(self.last_input().elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn last_input(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.last_input.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -271,7 +280,7 @@ impl Session {
             folders,
             processes: session.processes.subscribe(),
             screen: session.screen.subscribe(),
-            started,
+            last_input: Arc::new(Mutex::new(started)),
         };
         Ok((session, shared))
     }

@@ -97,6 +97,23 @@ impl TestSession {
         }
     }
 
+    /// As `wait_for`, for what the agent tells only when asked.
+    pub async fn ask_until(&self, wanted: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
+        let asking = async {
+            loop {
+                let status = self.status().await;
+                if wanted(&status) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(LIMIT, asking).await {
+            Ok(status) => status,
+            Err(_) => panic!("asked too long; log:\n{}", self.log()),
+        }
+    }
+
     async fn follow(&self, wanted: &impl Fn(&AgentStatus) -> bool) -> AgentStatus {
         loop {
             // The agent may not listen yet, or be replaced meanwhile.
