@@ -20,12 +20,16 @@ test('time is up, and nobody is there', async ({ page, platform, browser }) => {
 
     // Warned when half the time is over: the one without input after half a minute, the other after a minute.
     const offered = (at: Page, name: string) => at.getByRole('region', { name: 'Messages' }).getByRole('button', { name });
-    await expect(offered(away, 'Keep going')).toBeVisible({ timeout: 60_000 });
+    await offered(away, 'Keep going').click({ timeout: 60_000 });
+    await expect(away.getByRole('region', { name: 'Messages' })).toContainText('The session goes on');
+    const kept = Date.now();
     await offered(page, 'Extend').click({ timeout: 90_000 });
     await expect(page.getByRole('region', { name: 'Messages' })).toContainText('The session goes on');
 
     await expect(page.getByRole('heading', { name: 'The time was up' })).toBeVisible({ timeout: 180_000 });
     await expect(away.getByRole('heading', { name: 'Ended because nobody was using it' })).toBeVisible({ timeout: 180_000 });
+    const ended = Date.parse((await (await idle.signIn('bob@example.org')).get('/sessions')).sessions[0].endedAt);
+    expect(ended - kept, 'a whole time without input from there').toBeGreaterThan(55_000);
     await page.getByRole('link', { name: 'To the dashboard' }).click();
     await expect(page.getByTestId('history')).toContainText('The time was up');
     await away.getByRole('link', { name: 'To the dashboard' }).click();

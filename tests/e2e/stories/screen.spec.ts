@@ -22,6 +22,20 @@ test('the screen follows the browser window', async ({ page }) => {
   }
 });
 
+test('text is pasted by hand where the browser does not let pages read the clipboard', async ({ page, platform, context }) => {
+  const user = await register(page, 'ada@example.org');
+  await context.grantPermissions(['clipboard-write'], { origin: platform.url });
+  const gimp = await startGimp(page);
+  await page.evaluate(() => navigator.clipboard.writeText('by-hand.png'));
+  await gimp.newImage();
+
+  await gimp.exportAsPasted(() => existsSync(join(platform.workspace(user), 'by-hand.png')));
+
+  // With Shift GIMP pastes an image as a new one: the picture copied here shows a second time.
+  await gimp.press('Control+a', 'Control+c');
+  await gimp.showing('the new image', () => gimp.press('Control+Shift+V'));
+});
+
 test('text is pasted into GIMP and copied out of it', async ({ page, platform, context }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: platform.url });
   const user = await register(page, 'ada@example.org');

@@ -5,8 +5,8 @@ export interface ClipboardOptions {
   element: HTMLElement;
   /** Offers text to the session. */
   send(text: string): void;
-  /** Types Ctrl+V's V: the browser kept the key for itself to make the paste event. Ctrl is held. */
-  typePaste(): void;
+  /** Types Ctrl+V's V: the browser kept the key for itself to make the paste event. Ctrl is held, and Shift if so. */
+  typePaste(shift: boolean): void;
   /** Text copied in the session. `written`: it is in this computer's clipboard already. */
   onRemoteText(text: string, written: boolean): void;
 }
@@ -49,6 +49,8 @@ export class Clipboard {
   readonly #order = new ClipboardOrder();
   readonly #abort = new AbortController();
   #readable = false;
+  /** Whether Shift was held with the V that makes the next paste event. */
+  #shift = false;
   #enabled = false;
 
   constructor(options: ClipboardOptions) {
@@ -119,7 +121,9 @@ export class Clipboard {
     if (!this.#enabled || !(event.ctrlKey || event.metaKey) || event.altKey) return;
     const key = event.key.toLowerCase();
     if (key === 'c' || key === 'x') this.#order.copiedInSession();
-    if (key === 'v' && !this.#readable && !event.repeat) event.stopPropagation();
+    if (key !== 'v') return;
+    this.#shift = event.shiftKey;
+    if (!this.#readable && !event.repeat) event.stopPropagation();
   }
 
   #paste(event: ClipboardEvent): void {
@@ -129,6 +133,6 @@ export class Clipboard {
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
     if (this.#order.takeLocal(text)) this.#options.send(text);
-    this.#options.typePaste();
+    this.#options.typePaste(this.#shift);
   }
 }

@@ -70,7 +70,7 @@ export class SessionView {
     this.#clipboard = new Clipboard({
       element,
       send: (text) => this.#connection.transport?.sendClipboard(text),
-      typePaste: () => this.sendKey(keysymOf('v'), 'KeyV'),
+      typePaste: (shift) => this.sendKey(keysymOf(shift ? 'V' : 'v'), 'KeyV'),
       onRemoteText: options.onRemoteText,
     });
     this.#pinch = new TrackpadPinch(element, (down) => this.sendKey(keysym.control, 'ControlLeft', down));

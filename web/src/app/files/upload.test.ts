@@ -92,6 +92,19 @@ test('asks before it replaces a file', async () => {
   expect(beside.state).toEqual({ kind: 'done', entry: expect.objectContaining({ path: 'a (2).xcf' }) });
 });
 
+test('a name taken while it was sent: what was sent gives its room back', async () => {
+  const server = new FakeServer();
+  server.before = (count) => (count === 1 ? { fail: new ApiError(409, { code: 'files.exists' }) } : null);
+  const upload = new Upload(file(10), 'a.xcf', server, () => undefined);
+  await upload.run();
+  expect(upload.state.kind).toBe('exists');
+  const first = upload.id;
+  upload.decide({ path: 'a (2).xcf' });
+  expect(server.cancelled).toEqual([first]);
+  await upload.run();
+  expect(upload.state.kind).toBe('done');
+});
+
 test('a full workspace is not tried again', async () => {
   const server = new FakeServer();
   const full = new ApiError(507, { code: 'workspace.full', detail: 'Your storage is full.' });

@@ -118,7 +118,10 @@ export class Upload {
     if (this.state.kind !== 'exists') return;
     if ('path' in answer) this.path = answer.path;
     else this.#overwrite = true;
+    // An upload keeps the name it began with: another begins, and the room of this one is needed for it.
+    const id = this.id;
     this.id = null;
+    if (id) void this.#calls.cancel(id).catch(() => undefined);
     this.sent = 0;
     this.#set({ kind: 'waiting' });
   }

@@ -122,13 +122,11 @@ class Uploads {
   }
 
   replace(upload: Upload): void {
-    upload.decide({ replace: true });
-    this.restart(upload);
+    this.#decide(upload, { replace: true });
   }
 
   keepBoth(upload: Upload): void {
-    upload.decide({ path: join(parent(upload.path), anotherName(baseName(upload.path))) });
-    this.restart(upload);
+    this.#decide(upload, { path: join(parent(upload.path), anotherName(baseName(upload.path))) });
   }
 
   dismiss(upload: Upload): void {
@@ -136,6 +134,13 @@ class Uploads {
     this.list = this.list.filter((other) => other !== upload);
     this.#remember(this.unfinished.filter(({ id }) => id !== upload.id));
     this.#startNext();
+  }
+
+  #decide(upload: Upload, answer: Parameters<Upload['decide']>[0]): void {
+    // The next attempt is another upload to the server.
+    this.#remember(this.unfinished.filter(({ id }) => id !== upload.id));
+    upload.decide(answer);
+    this.restart(upload);
   }
 
   #startNext(): void {

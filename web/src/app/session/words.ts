@@ -16,15 +16,16 @@ const ENDINGS: Record<EndReason, { title: string; text: string }> = {
   expired: { title: 'The time was up', text: 'The session reached its time limit. Your files are in your workspace.' },
   idle: { title: 'Ended because nobody was using it', text: 'There was no input for a long time. Your files are in your workspace.' },
   crashed: { title: 'GIMP stopped working', text: 'It could not be brought back. Everything you had saved is in your workspace.' },
-  evicted: { title: 'Ended to free resources', text: 'The server needed the room. Your files are in your workspace.' },
+  evicted: { title: 'Ended by the server', text: 'It was shut down, or needed the room. Your files are in your workspace.' },
   admin: { title: 'Ended by an administrator', text: 'Your files are in your workspace.' },
 };
 
 export function ending(session: Session): { title: string; text: string } {
-  if (session.endReason) return ENDINGS[session.endReason];
-  return session.status === 'error'
-    ? { title: 'GIMP could not be started', text: session.endDetail ?? 'Try again; if it keeps failing, tell your administrator.' }
-    : { title: 'The session has ended', text: 'Your files are in your workspace.' };
+  if (session.status === 'error' && !session.startedAt) {
+    return { title: 'GIMP could not be started', text: session.endDetail ?? 'Try again; if it keeps failing, tell your administrator.' };
+  }
+  // What has ended has a reason.
+  return ENDINGS[session.endReason ?? 'user'];
 }
 
 /** While the picture is gone. */
