@@ -48,6 +48,10 @@ use crate::session::report::plain;
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks at something that changes by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// A GIMP that uses at most 10 ms of this is at rest: the outline of a selection moves all the time.
+const REST: Duration = Duration::from_millis(200);
+/// How long GIMP may take to come to rest before it is told to write its copies.
+const REST_LIMIT: Duration = Duration::from_secs(5);
 /// How long killed processes may take to vanish.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// pid of the agent inside its sandbox; 1 is bubblewrap's reaper.
@@ -525,7 +529,9 @@ async fn end_processes(record: &SandboxRecord, settle_limit: Duration) -> anyhow
     }
     let is_gimp = |process: &Descendant| process.name == "gimp" || process.name.starts_with("gimp-");
     let gimps = named(sandbox, is_gimp)?;
+    let deadline = Instant::now() + settle_limit.min(REST_LIMIT);
     for gimp in &gimps {
+        at_rest_until(gimp.process, deadline).await?;
         gimp.process.signal(Signal::TERM)?;
     }
     // One limit for all: a session can name any number of processes like that.
@@ -541,6 +547,21 @@ async fn end_processes(record: &SandboxRecord, settle_limit: Duration) -> anyhow
 
 fn named(sandbox: Process, wanted: impl Fn(&Descendant) -> bool) -> io::Result<Vec<Descendant>> {
     Ok(sandbox.descendants()?.into_iter().filter(|process| wanted(process)).collect())
+}
+
+/// Waits until a process does next to nothing, or until `deadline`. GIMP writes its copies in a signal handler: one that
+/// interrupts it in the middle of its work may wait for ever for what the work holds.
+async fn at_rest_until(process: Process, deadline: Instant) -> io::Result<()> {
+    let mut before = process.used_ticks()?;
+    while before.is_some() && Instant::now() < deadline {
+        tokio::time::sleep(REST).await;
+        let now = process.used_ticks()?;
+        if before.zip(now).is_some_and(|(before, now)| now.saturating_sub(before) <= 1) {
+            return Ok(());
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 async fn gone_within(process: Process, limit: Duration) -> io::Result<bool> {

@@ -179,3 +179,23 @@ fn removing_gives_a_gimp_without_agent_time_to_save() {
         assert_eq!(fs::read_to_string(session.workspace().join("copy")).expect("was saved"), "saved\n");
     });
 }
+
+#[test]
+fn removing_does_not_interrupt_a_gimp_without_agent_in_its_work() {
+    as_root(|| async {
+        let stage = Stage::with(|options| options.settle_limit = Duration::from_secs(20));
+        let session = stage.session().await;
+        // As GIMP's signal handler may, this one saves nothing where it interrupts work.
+        let ended = session
+            .try_shell(
+                "cp /bin/bash /tmp/gimp; echo \"trap 'exit 1' TERM; touch /tmp/up; while [ \\$SECONDS -lt 3 ]; do :; done; \
+                 trap 'echo saved > ~/copy; exit' TERM; sleep 600 & wait\" > /tmp/script; \
+                 /tmp/gimp /tmp/script >/dev/null 2>&1 & \
+                 until [ -e /tmp/up ]; do sleep 0.05; done; (sleep 600 >/dev/null 2>&1 &); kill -KILL 2",
+            )
+            .await;
+        assert!(ended.is_ok(), "{ended:?}");
+        stage.driver.remove(session.id()).await.expect("removes");
+        assert_eq!(fs::read_to_string(session.workspace().join("copy")).expect("was saved"), "saved\n");
+    });
+}

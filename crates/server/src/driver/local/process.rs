@@ -25,6 +25,12 @@ impl Process {
         Ok(stat(self.pid)?.is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.zombie))
     }
 
+    /// Processor time that it has used, clock ticks (10 ms). None: it is gone.
+    pub fn used_ticks(self) -> io::Result<Option<u64>> {
+        let stat = stat(self.pid)?.filter(|stat| stat.start_ticks == self.start_ticks && !stat.zombie);
+        Ok(stat.map(|stat| stat.used_ticks))
+    }
+
     /// Sends `signal` to this very process; false when it is gone. The pidfd holds the process, so the check of the
     /// start time can't be overtaken.
     pub fn signal(self, signal: Signal) -> io::Result<bool> {
@@ -80,6 +86,7 @@ pub struct Descendant {
 
 struct Stat {
     zombie: bool,
+    used_ticks: u64,
     start_ticks: u64,
 }
 
@@ -102,8 +109,10 @@ fn stat(pid: i32) -> io::Result<Option<Stat>> {
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?; // field 3
-    let start_ticks = fields.nth(18)?.parse().ok()?; // field 22
-    Some(Stat { zombie: matches!(state, "Z" | "X"), start_ticks })
+    let user: u64 = fields.nth(10)?.parse().ok()?; // field 14
+    let system: u64 = fields.next()?.parse().ok()?; // field 15
+    let start_ticks = fields.nth(6)?.parse().ok()?; // field 22
+    Some(Stat { zombie: matches!(state, "Z" | "X"), used_ticks: user.saturating_add(system), start_ticks })
 }
 
 #[cfg(test)]
@@ -113,7 +122,7 @@ mod tests {
     #[test]
     fn names_with_parentheses_do_not_shift_the_fields() {
         let stat = parse_stat("7 (a) Z 1) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20").expect("parses");
-        assert_eq!(stat.start_ticks, 4242);
+        assert_eq!((stat.used_ticks, stat.start_ticks), (11 + 12, 4242));
         assert!(!stat.zombie);
         assert!(parse_stat("7 (x").is_none());
     }
