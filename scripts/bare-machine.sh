@@ -60,6 +60,7 @@ git clone --quiet --bare "$here" "$machine/work/source.git"
 git config --file "$machine/work/source.git/config" uploadpack.allowAnySHA1InWant true
 chmod -R a+rX "$machine/work/source.git"
 cp /etc/resolv.conf "$machine/etc/resolv.conf"
+echo "127.0.0.1 localhost $(uname -n)" >"$machine/etc/hosts"
 # Certificates and proxies belong to the network, not to the machine.
 cp /etc/ssl/certs/ca-certificates.crt "$machine/lent/ca.crt"
 mkfifo "$machine/work/ctrl-c"
