@@ -171,10 +171,10 @@ impl Sessions {
         }
     }
 
-    /// Moves the end of a session to a whole lifetime from now.
+    /// Moves the end of a session to a whole lifetime from now, and counts as use of it.
     ///
     /// # Errors
-    /// `Refused` when it can't be moved; `Unknown`, `Db` or `Stopping`.
+    /// `Refused` when it can't be kept longer; `Unknown`, `Db` or `Stopping`.
     pub async fn extend(&self, session: SessionId) -> Result<(), CommandError> {
         self.command(session, |reply| Command::Extend { reply }).await
     }

@@ -526,7 +526,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Moves the end of a session to a whole session time from now. */
+        /**
+         * Moves the end of a session to a whole session time from now. Counts as use.
+         * @description Whoever was warned that nobody uses the session keeps it by this, even where its end can't be moved any further.
+         */
         post: operations["extendSession"];
         delete?: never;
         options?: never;

@@ -161,9 +161,18 @@ pub enum Silence {
 struct Idle {
     /// The last human input known.
     input_at: Option<OffsetDateTime>,
+    /// When its user last asked to keep the session: as good as input.
+    kept_at: Option<OffsetDateTime>,
     asked_at: Option<OffsetDateTime>,
-    /// The `input_at` the user was warned for.
+    /// The `used_at` the user was warned for.
     warned: Option<OffsetDateTime>,
+}
+
+impl Idle {
+    /// Since when nobody has used it; None until the agent has said so once.
+    fn used_at(&self) -> Option<OffsetDateTime> {
+        self.input_at.map(|input_at| self.kept_at.map_or(input_at, |kept_at| kept_at.max(input_at)))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -384,10 +393,11 @@ impl Lifecycle {
         }
     }
 
-    /// Moves the end to a whole lifetime from now, within the longest time a session may last.
+    /// Moves the end to a whole lifetime from now, within the longest time a session may last. Counts as use: who was
+    /// warned of idleness keeps the session by it.
     ///
     /// # Errors
-    /// When it is ending or ended, or can't be moved any further.
+    /// When it is ending or ended; when the end can't be moved any further, unless there was a warning of idleness.
     pub fn extend(&mut self, now: OffsetDateTime) -> Result<Effects, Refusal> {
         match self.phase {
             Phase::Starting | Phase::Running => {}
@@ -395,9 +405,12 @@ impl Lifecycle {
             Phase::Ended { .. } => return Err(Refusal::Ended),
         }
         let longest = self.created_at + self.rules.max_lifetime;
-        if self.expires_at >= longest {
+        let warned_of_idleness = self.idle.warned.is_some();
+        if self.expires_at >= longest && !warned_of_idleness {
             return Err(Refusal::LongestTime);
         }
+        self.idle.kept_at = Some(now);
+        self.idle.warned = None;
         // Moving the clock back must not shorten a session.
         self.expires_at = (now + self.rules.lifetime).min(longest).max(self.expires_at);
         Ok(vec![Effect::Store])
@@ -629,20 +642,21 @@ impl Lifecycle {
     /// Ends or warns by how long nobody has used GIMP, measured just now.
     fn heard_idle(&mut self, now: OffsetDateTime, idle: Duration) -> Effects {
         let input_at = (now - idle).max(self.created_at.min(now));
-        if self.idle.warned.is_some_and(|warned| input_at > warned + INPUT_JITTER) {
+        self.idle.input_at = Some(input_at);
+        let used_at = self.idle.used_at().unwrap_or(input_at);
+        if self.idle.warned.is_some_and(|warned| used_at > warned + INPUT_JITTER) {
             self.idle.warned = None;
         }
-        self.idle.input_at = Some(input_at);
         let (Some(limit), Phase::Running) = (self.rules.idle, &self.phase) else { return vec![] };
-        let end = (input_at + limit).max(self.watched_since + FOUND_LATE);
+        let end = (used_at + limit).max(self.watched_since + FOUND_LATE);
         if now >= end {
             return self.ask_end(now, EndReason::Idle);
         }
         let before = self.rules.warn_before(limit);
-        if self.idle.warned.is_some() || !before.is_positive() || now < input_at + limit - before {
+        if self.idle.warned.is_some() || !before.is_positive() || now < used_at + limit - before {
             return vec![];
         }
-        self.idle.warned = Some(input_at);
+        self.idle.warned = Some(used_at);
         let detail =
             "Nobody has used GIMP for a while: the session ends soon. Move the mouse over the picture to go on.";
         vec![Effect::Notify(Notice { kind: NoticeKind::Idle, detail: detail.to_owned(), at: end })]
@@ -650,11 +664,11 @@ impl Lifecycle {
 
     /// When the agent has to be asked: what is known may be old, so nothing follows from it alone.
     fn idle_due(&self) -> Option<OffsetDateTime> {
-        let (limit, input_at) = (self.rules.idle?, self.idle.input_at?);
+        let (limit, used_at) = (self.rules.idle?, self.idle.used_at()?);
         let due = if self.idle.warned.is_some() {
-            (input_at + limit).max(self.watched_since + FOUND_LATE)
+            (used_at + limit).max(self.watched_since + FOUND_LATE)
         } else {
-            input_at + limit - self.rules.warn_before(limit)
+            used_at + limit - self.rules.warn_before(limit)
         };
         Some(self.idle.asked_at.map_or(due, |asked| due.max(asked + ASK_INTERVAL)))
     }

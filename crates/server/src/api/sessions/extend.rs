@@ -9,7 +9,9 @@ use crate::error::Problem;
 use crate::ids::SessionId;
 use crate::state::App;
 
-/// Moves the end of a session to a whole session time from now.
+/// Moves the end of a session to a whole session time from now. Counts as use.
+///
+/// Whoever was warned that nobody uses the session keeps it by this, even where its end can't be moved any further.
 #[utoipa::path(
     post, path = "/{id}/extend", tag = "sessions", operation_id = "extendSession", params(("id" = SessionId, Path)),
     responses(

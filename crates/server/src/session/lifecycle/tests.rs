@@ -284,6 +284,44 @@ fn input_after_the_warning_starts_over() {
 }
 
 #[test]
+fn keeping_an_idle_session_starts_over() {
+    let mut life = running();
+    let idle = |at: OffsetDateTime| report(AgentPhase::Running, at - T0);
+    let warning = T0 + Duration::minutes(55);
+    assert_eq!(notices(&life.heard(warning, &idle(warning))), [NoticeKind::Idle]);
+    let kept = warning + Duration::minutes(2);
+    assert_eq!(life.extend(kept), Ok(vec![Effect::Store]));
+    let end = T0 + Duration::HOUR;
+    assert_eq!(life.heard(end, &idle(end)), [], "there was no input, but somebody is there");
+    assert_eq!(life.input_at(), Some(T0), "which is no input");
+    assert_eq!(life.wake_at(), Some(kept + Duration::minutes(55)));
+    let again = kept + Duration::minutes(55);
+    assert_eq!(life.tick(again), [Effect::AskIdle]);
+    let effects = life.heard(again, &idle(again));
+    let [Effect::Notify(notice)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!((notice.kind, notice.at), (NoticeKind::Idle, kept + Duration::HOUR));
+    let end = kept + Duration::HOUR;
+    assert_eq!(life.heard(end, &idle(end)), [Effect::Store, Effect::TellEnd(EndReason::Idle)]);
+}
+
+#[test]
+fn an_idle_session_is_kept_even_where_it_can_t_be_made_longer() {
+    let rules = Rules { max_lifetime: RULES.lifetime, ..RULES };
+    let (mut life, _) = Lifecycle::begin(rules, T0);
+    life.launched(T0, Ok(()));
+    life.heard(T0, &busy(AgentPhase::Running));
+    let minute = |minutes| T0 + Duration::minutes(minutes);
+    let idle = |minutes| report(AgentPhase::Running, Duration::minutes(minutes));
+    assert_eq!(life.extend(minute(54)), Err(Refusal::LongestTime), "nobody was warned of idleness");
+    assert_eq!(notices(&life.heard(minute(55), &idle(55))), [NoticeKind::Idle]);
+    assert!(life.extend(minute(58)).is_ok());
+    assert_eq!(life.expires_at(), T0 + RULES.lifetime);
+    assert_eq!(life.heard(minute(60), &idle(60)), [], "kept");
+    assert_eq!(life.extend(minute(60)), Err(Refusal::LongestTime), "there is no warning any more");
+    assert_eq!(notices(&life.heard(minute(58 + 55), &idle(58 + 55))), [NoticeKind::Idle]);
+}
+
+#[test]
 fn without_an_idle_limit_nobody_is_asked() {
     let rules = Rules { idle: None, warn: Duration::ZERO, ..RULES };
     let (mut life, _) = Lifecycle::begin(rules, T0);
