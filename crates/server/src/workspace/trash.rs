@@ -1,7 +1,7 @@
 //! Deleted files stay for thirty days.
 //!
 //! `TRASH_DIR/<id>` is what was deleted, beside `<id>.json` that says where it was. The note is written first, so that
-//! a crash leaves at worst a note without a file. On a full disk, where no note fits, it is `<id>~<name>`: deleting has
+//! a crash leaves at worst a note without a file. On a full disk, where no note fits, it is `<id>~<name>`, and the id tells when: deleting has
 //! to work there above all. What is deleted for good goes through `TRASH_DIR/.purge`, which is
 //! emptied step by step and again after a crash.
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
-use uuid::Uuid;
+use uuid::{Uuid, Version};
 
 use super::browse::place;
 use super::entry::{self, Entry, EntryKind};
@@ -289,7 +289,11 @@ fn describe(trash: &Folder, id: Uuid) -> Result<(TrashEntry, WorkspacePath), Fil
         id,
         name: name.display(),
         original_path: path.to_string(),
-        deleted_at: note.as_ref().map_or_else(|| entry::modified(&stat), |note| note.deleted_at),
+        deleted_at: note
+            .as_ref()
+            .map(|note| note.deleted_at)
+            .or_else(|| made_at(id))
+            .unwrap_or_else(|| entry::modified(&stat)),
         size: match (kind, &note) {
             (EntryKind::Folder, Some(note)) => note.size,
             (EntryKind::Folder, None) => 0,
@@ -298,6 +302,17 @@ fn describe(trash: &Folder, id: Uuid) -> Result<(TrashEntry, WorkspacePath), Fil
         kind,
     };
     Ok((entry, path))
+}
+
+/// When an id was made, which is when its entry was deleted; None for one that is not ours.
+fn made_at(id: Uuid) -> Option<OffsetDateTime> {
+    if id.get_version() != Some(Version::SortRand) {
+        return None;
+    }
+    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+    let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    // RFC 3339 has four digits.
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().filter(|at| at.year() <= 9999)
 }
 
 /// Folders down to where something was; None when one of them is something else now.
@@ -556,6 +571,24 @@ mod tests {
         let trash = trash_folder(&root).unwrap();
         let (entry, path) = describe(&trash, id).unwrap();
         assert_eq!((entry.kind, entry.size, path.to_string()), (EntryKind::Folder, 0, id.to_string()));
+    }
+
+    /// Its own time may be years ago, which is no reason to delete it for good.
+    #[test]
+    fn an_old_file_without_note_was_deleted_when_its_id_was_made() {
+        let (at, root) = workspace();
+        let file = std::fs::File::create(at.path().join("picture.xcf")).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let before = OffsetDateTime::now_utc() - time::Duration::MILLISECOND;
+        let id = put_at(&root, "picture.xcf");
+        std::fs::remove_file(at.path().join(format!(".gimp-platform/trash/{id}.json"))).unwrap();
+        let trash = trash_folder(&root).unwrap();
+        let (entry, _) = describe(&trash, id).unwrap();
+        assert!((before..=OffsetDateTime::now_utc()).contains(&entry.deleted_at), "{}", entry.deleted_at);
+        // Of an id that tells no time the file's has to do.
+        let other = Uuid::new_v4();
+        trash.rename_new(&file_name(id).unwrap(), &trash, &file_name(other).unwrap()).unwrap();
+        assert_eq!(describe(&trash, other).unwrap().0.deleted_at, OffsetDateTime::UNIX_EPOCH);
     }
 
     #[test]

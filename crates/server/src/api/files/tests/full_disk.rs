@@ -73,8 +73,12 @@ async fn full_disk() {
         }
     }
     fixture.user.post("/api/v1/files/folder", json!({"path": "still works"})).await.expect(201);
+    let filler = std::fs::File::options().write(true).open(fixture.home.join("filler")).unwrap();
+    filler.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    drop(filler);
     fixture.trash("filler").await.expect(204);
     let entry = fixture.user.get("/api/v1/files/trash").await.expect(200)["entries"][0].clone();
+    assert!(entry["deletedAt"].as_str() > Some("2000"), "not when it was last written: {entry}");
     assert_eq!(
         (&entry["name"], &entry["originalPath"], &entry["size"]),
         (&json!("filler"), &json!("filler"), &json!(2 << 20))
