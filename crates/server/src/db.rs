@@ -21,13 +21,37 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the database can't be reached or a migration fails.
 pub async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
-    let db = open(url, START_LIMIT).await?;
+    let db = connect_only(url).await?;
+    migrate(&db).await?;
+    Ok(db)
+}
+
+/// Connects and leaves the schema as it is: a server may be running on it.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn connect_only(url: &str) -> Result<DatabaseConnection, DbErr> {
+    open(url, START_LIMIT).await
+}
+
+/// Brings the schema up to date. No server may be running on it: see `data_dir::lock`.
+///
+/// # Errors
+/// When a migration fails.
+pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
     if db.get_database_backend() == DatabaseBackend::Sqlite {
         // WAL is a property of the file; the others of each connection are sqlx's defaults (foreign keys on, 5 s busy time-out).
         db.execute_unprepared("PRAGMA journal_mode = WAL").await?;
     }
-    migration::Migrator::up(&db, None).await?;
-    Ok(db)
+    migration::Migrator::up(db, None).await
+}
+
+/// How many migrations `migrate` would carry out. Changes nothing.
+///
+/// # Errors
+/// When the database can't be asked, or is of a newer version than this one.
+pub async fn pending(db: &DatabaseConnection) -> Result<usize, DbErr> {
+    Ok(migration::Migrator::get_pending_migrations_read_only(db).await?.len())
 }
 
 async fn open(url: &str, limit: Duration) -> Result<DatabaseConnection, DbErr> {
@@ -51,12 +75,13 @@ pub async fn examine(settings: &Settings) -> Result<String, DbErr> {
         DatabaseBackend::Postgres => "PostgreSQL",
         _ => "SQLite",
     };
-    let pending = migration::Migrator::get_pending_migrations(&db).await;
+    let pending = pending(&db).await;
     db.close().await?;
-    Ok(match pending {
-        Ok(pending) if pending.is_empty() => format!("{kind}; its schema is up to date"),
-        Ok(pending) => format!("{kind}; {} migrations follow at the next start", pending.len()),
-        // There is no table of migrations yet.
-        Err(_) => format!("{kind}; empty, its schema is made at the first start"),
+    Ok(match pending? {
+        0 => format!("{kind}; its schema is up to date"),
+        all if all == migration::Migrator::migrations().len() => {
+            format!("{kind}; empty, its schema is made at the first start")
+        }
+        some => format!("{kind}; {some} migrations follow at the next start"),
     })
 }

@@ -123,6 +123,34 @@ fn metrics_have_an_address_of_their_own() {
     let address = address.trim_end_matches("/metrics");
     let page = program::get(TcpStream::connect(address).unwrap(), "/metrics");
     for expected in [
+#[test]
+fn accounts_can_be_managed_beside_the_server_but_its_database_is_not_changed_under_it() {
+    use sea_orm::{ConnectionTrait, Database};
+    let server = Server::start(&[]);
+    let data = server.data().to_str().unwrap().to_owned();
+    let base = ["--data-dir", &data, "--bcrypt-cost", "4"];
+    let added = program::run_with(&[&["users", "add", "ada@example.org"], &base[..]].concat(), "a long password\n");
+    assert!(added.success, "{}", added.err);
+    let list = || run(&[&["users", "list"], &base[..]].concat());
+    assert!(list().out.contains("ada@example.org  admin"), "{}", list().out);
+
+    // As if the program were newer than the server that runs: it knows a migration that the database has not seen.
+    let database = format!("sqlite://{data}/private/gimp-platform.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let changed = runtime.block_on(async {
+        let db = Database::connect(database).await.unwrap();
+        let changed = db.execute_unprepared("DELETE FROM seaql_migrations").await.unwrap();
+        db.close().await.unwrap();
+        changed.rows_affected()
+    });
+    assert!(changed > 0);
+    let refused = list();
+    assert!(!refused.success && refused.out.is_empty(), "{}", refused.out);
+    let migrate = run(&[&["migrate"], &base[..]].concat());
+    assert!(refused.err.contains("a server is running on"), "{}", refused.err);
+    assert_eq!(refused.err, migrate.err);
+}
+
         "gimp_platform_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1",
         "gimp_platform_http_request_seconds_bucket{route=\"/healthz\"",
         "process_resident_memory_bytes ",

@@ -57,7 +57,7 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<String> {
     let Some((name, matches)) = matches.subcommand() else { anyhow::bail!("users needs a command") };
     let settings = settings::read(matches)?;
     crate::data_dir::prepare(&settings.data_dir)?;
-    let db = crate::db::connect(settings.database().expose()).await.context("the database can't be opened")?;
+    let db = open(&settings).await?;
     let done = act(name, matches, &settings, &db).await;
     db.close().await.context("the database could not be closed")?;
     done
@@ -68,6 +68,16 @@ async fn act(name: &str, matches: &ArgMatches, settings: &Settings, db: &Databas
     let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().map(String::as_str).unwrap_or_default();
     let (email, role) = (text("email"), Role::from_sql(text("role")));
     Ok(match name {
+/// A server may be running on the database, so its schema is brought up to date only where `migrate` would do so.
+async fn open(settings: &Settings) -> anyhow::Result<DatabaseConnection> {
+    let db = crate::db::connect_only(settings.database().expose()).await.context("the database can't be opened")?;
+    if crate::db::pending(&db).await.context("the database can't be read")? > 0 {
+        let _lock = crate::data_dir::lock(settings)?;
+        crate::db::migrate(&db).await.context("the database can't be brought up to date")?;
+    }
+    Ok(db)
+}
+
         "add" => {
             let passwords = Passwords::new(settings.bcrypt_cost);
             let user = accounts::add(db, &passwords, email, password()?, role, settings.quota_gb, now).await?;

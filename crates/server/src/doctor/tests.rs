@@ -65,8 +65,8 @@ async fn the_database_is_asked_for_its_schema() {
 
     let url = format!("sqlite://{}/empty.db?mode=rwc", database.path().display());
     let examined = Examined::of(|settings| settings.database_url = Some(Secret::new(url.as_str()))).await;
-    assert!(examined.check("database").detail.starts_with("SQLite; "), "{}", examined.check("database").detail);
-    assert_ne!(examined.check("database").detail, "SQLite; its schema is up to date");
+    assert_eq!(examined.check("database").detail, "SQLite; empty, its schema is made at the first start");
+    assert_eq!(std::fs::metadata(database.path().join("empty.db")).unwrap().len(), 0, "looking changes nothing");
 
     let nobody = "postgres://me:hunter2@127.0.0.1:1/x";
     let examined = Examined::of(|settings| settings.database_url = Some(Secret::new(nobody))).await;
