@@ -1,4 +1,4 @@
-//! Lets an authorised browser reach its agent: one WebSocket per viewer, relayed to the session's display. Passes bytes
+//! Lets a browser of the session's owner reach its agent: one WebSocket per viewer, relayed to the session's display. Passes bytes
 //! on without looking into them, and holds no more of them than one message each way.
 //!
 //! What it carries does not count as use of a session: only a human's input does, and only the agent sees that.

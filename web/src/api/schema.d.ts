@@ -546,7 +546,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Opens a file in the running GIMP. */
+        /** Opens a file in the running GIMP. For the session's owner only. */
         post: operations["openFile"];
         delete?: never;
         options?: never;
@@ -562,7 +562,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Gives the picture the size of the browser's window. */
+        /** Gives the picture the size of the browser's window. For the session's owner only. */
         put: operations["setScreen"];
         post?: never;
         delete?: never;
@@ -767,9 +767,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The session's picture and input: RFB (VNC) over a WebSocket, subprotocol `binary`. Close codes: 4000 the session
-         *     ended, 4001 signed out, 4002 the picture was interrupted (connect again), 1012 the server is being restarted
-         *     (connect again), 1002 and 1003 bad messages. The close reason says it in words.
+         * The session's picture and input, for its owner only: RFB (VNC) over a WebSocket, subprotocol `binary`. Close codes:
+         *     4000 the session ended, 4001 signed out, 4002 the picture was interrupted (connect again), 1012 the server is being
+         *     restarted (connect again), 1002 and 1003 bad messages. The close reason says it in words.
          */
         get: operations["vnc"];
         put?: never;
@@ -3170,6 +3170,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
+            /** @description session.notYours */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
             /** @description notFound: no such session, or files.notFound: no such file */
             404: {
                 headers: {
@@ -3243,6 +3252,15 @@ export interface operations {
             };
             /** @description auth.signedOut */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.notYours */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3823,7 +3841,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description origin.foreign */
+            /** @description origin.foreign, session.notYours */
             403: {
                 headers: {
                     [name: string]: unknown;

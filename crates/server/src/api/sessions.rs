@@ -1,5 +1,5 @@
-//! `/sessions`: begin, look at, extend, use and end sessions. Each belongs to its owner; administrators may do the
-//! same; for everybody else it does not exist.
+//! `/sessions`: begin, look at, extend, use and end sessions. Each belongs to its owner, who alone gets to what is inside:
+//! picture, input, open files. Administrators see how it is, extend and end it; for everybody else it does not exist.
 
 mod create;
 mod end;
@@ -11,6 +11,7 @@ mod read;
 mod screen;
 mod status;
 
+use axum::http::StatusCode;
 pub use end::end_as_admin;
 use protocol::session::{EndReason, EndStage, SessionStatus, StartStep};
 use sea_orm::EntityTrait;
@@ -121,6 +122,19 @@ fn known<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
 pub async fn find(app: &App, user: &CurrentUser, id: SessionId) -> Result<session::Model, Problem> {
     let row = session::Entity::find_by_id(id.0).one(&app.db).await?;
     row.filter(|row| row.user_id == user.id.0 || user.role == Role::Admin).ok_or_else(|| Problem::not_found("session"))
+}
+
+/// The row of a session for whoever wants to see or change what is inside.
+///
+/// # Errors
+/// 404 as `find`; 403 `session.notYours` for administrators who are not its owner.
+pub async fn find_own(app: &App, user: &CurrentUser, id: SessionId) -> Result<session::Model, Problem> {
+    let row = find(app, user, id).await?;
+    if row.user_id == user.id.0 {
+        return Ok(row);
+    }
+    let detail = "Only its owner may look into a session. As an administrator you can end it.";
+    Err(Problem::new(StatusCode::FORBIDDEN, "session.notYours", detail))
 }
 
 /// What becomes of a session whose GIMP can be used now.

@@ -140,7 +140,7 @@ async fn the_picture_and_input_go_through() {
 }
 
 #[tokio::test]
-async fn only_who_may_see_the_session_gets_in() {
+async fn only_the_owner_of_the_session_gets_in() {
     let app = TestApp::new().await;
     let address = app.listen().await;
     let mut ada = app.user("ada@example.org").await;
@@ -150,7 +150,8 @@ async fn only_who_may_see_the_session_gets_in() {
     assert_eq!(open(address, &app.client(), &id).await.unwrap_err(), 401);
     assert_eq!(open(address, &ben, &id).await.unwrap_err(), 404);
     assert_eq!(open(address, &ada, "nonsense").await.unwrap_err(), 404);
-    assert!(open(address, &root, &id).await.is_ok());
+    assert_eq!(open(address, &root, &id).await.unwrap_err(), 403, "administrators end sessions, they do not watch");
+    assert!(open(address, &ada, &id).await.is_ok());
 
     let mut request = format!("ws://{address}/session/{id}/vnc").into_client_request().unwrap();
     let cookie = ada.clone().with_cookie();

@@ -28,13 +28,14 @@ pub struct Request {
     recovery_id: Option<String>,
 }
 
-/// Opens a file in the running GIMP.
+/// Opens a file in the running GIMP. For the session's owner only.
 #[utoipa::path(
     post, path = "/{id}/open", tag = "sessions", operation_id = "openFile", params(("id" = SessionId, Path)),
     request_body = Request,
     responses(
         (status = 204),
         (status = 401, description = "auth.signedOut"),
+        (status = 403, description = "session.notYours"),
         (status = 404, description = "notFound: no such session, or files.notFound: no such file"),
         (status = 409, description = "session.notRunning"),
         (status = 422, description = "invalid"),
@@ -47,7 +48,7 @@ pub async fn open(
     Path(id): Path<SessionId>,
     Json(request): Json<Request>,
 ) -> Result<StatusCode, Problem> {
-    let row = super::find(&app, &user, id).await?;
+    let row = super::find_own(&app, &user, id).await?;
     let request = check(request)?;
     super::usable(&app, &row).await?;
     match app.driver.agent(id).open(&request).await {

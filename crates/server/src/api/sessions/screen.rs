@@ -9,13 +9,14 @@ use crate::error::Problem;
 use crate::ids::SessionId;
 use crate::state::App;
 
-/// Gives the picture the size of the browser's window.
+/// Gives the picture the size of the browser's window. For the session's owner only.
 #[utoipa::path(
     put, path = "/{id}/screen", tag = "sessions", operation_id = "setScreen", params(("id" = SessionId, Path)),
     request_body = ScreenSize,
     responses(
         (status = 200, body = ScreenSize, description = "What it became; large sizes are capped"),
         (status = 401, description = "auth.signedOut"),
+        (status = 403, description = "session.notYours"),
         (status = 404, description = "notFound"),
         (status = 409, description = "session.notRunning"),
         (status = 422, description = "invalid"),
@@ -28,7 +29,7 @@ pub async fn screen(
     Path(id): Path<SessionId>,
     Json(size): Json<ScreenSize>,
 ) -> Result<Json<ScreenSize>, Problem> {
-    let row = super::find(&app, &user, id).await?;
+    let row = super::find_own(&app, &user, id).await?;
     let errors: Vec<_> = errors(&size).into_iter().map(|message| ("screen", message)).collect();
     if !errors.is_empty() {
         return Err(Problem::invalid(&errors));

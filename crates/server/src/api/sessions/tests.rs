@@ -178,7 +178,8 @@ async fn for_others_a_session_does_not_exist() {
     let nonsense = format!("{SESSIONS}/nonsense");
     assert_eq!(every(&mut ada, &nonsense, &screen).await, [404; 6]);
     assert_eq!(ben.get(SESSIONS).await.expect(200)["sessions"], json!([]));
-    assert_eq!(every(&mut root, &path, &screen).await, [200, 200, 200, 200, 404, 202]);
+    root.put(&format!("{path}/screen"), screen.clone()).await.expect_problem(403, "session.notYours");
+    assert_eq!(every(&mut root, &path, &screen).await, [200, 200, 200, 403, 403, 202], "not what is inside");
 }
 
 #[tokio::test]
