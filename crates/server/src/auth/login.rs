@@ -45,15 +45,18 @@ impl From<DbErr> for LoginError {
 /// `Wrong` and `Locked` tell nothing about whether the account exists.
 pub async fn login(app: &App, email: &Email, password: String, client: &Client) -> Result<Grant, LoginError> {
     let now = app.clock.now();
+    // First: an attempt that nobody has time to look at must not count as a failure.
+    let place = app.auth.passwords.place()?;
     let attempt = lockout::charge(&app.db, email, now).await?.map_err(LoginError::Locked)?;
     let user = user::Entity::find().filter(user::Column::Email.eq(email.as_str())).one(&app.db).await?;
     let stored = user.as_ref().map(|user| user.password_hash.clone());
-    let verified = app.auth.passwords.verify(password.clone(), stored.clone()).await?;
+    let verified = app.auth.passwords.verify(&place, password.clone(), stored.clone()).await?;
     let (Some(user), Verified::Right { outdated }) = (&user, verified) else {
         failed(app, email, user.as_ref(), attempt, client, now).await?;
         return Err(LoginError::Wrong);
     };
-    let fresh_hash = if outdated { Some(app.auth.passwords.hash(password).await?) } else { None };
+    let fresh_hash = if outdated { Some(app.auth.passwords.hash_in(&place, password).await?) } else { None };
+    drop(place);
 
     let tx = begin_write(&app.db).await?;
     lockout::clear(&tx, email).await?;
@@ -105,8 +108,9 @@ async fn failed(
 pub async fn confirm(app: &App, user: &user::Model, password: String, client: &Client) -> Result<(), LoginError> {
     let now = app.clock.now();
     let email: Email = user.email.parse().map_err(|_| LoginError::Wrong)?;
+    let place = app.auth.passwords.place()?;
     let attempt = lockout::charge(&app.db, &email, now).await?.map_err(LoginError::Locked)?;
-    match app.auth.passwords.verify(password, Some(user.password_hash.clone())).await? {
+    match app.auth.passwords.verify(&place, password, Some(user.password_hash.clone())).await? {
         Verified::Right { .. } => Ok(lockout::clear(&app.db, &email).await?),
         Verified::Wrong => {
             failed(app, &email, Some(user), attempt, client, now).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::email::Email;
 
@@ -146,6 +146,10 @@ pub enum Verified {
     },
 }
 
+/// A place in the queue for a core; free again when its last clone is gone.
+#[derive(Debug, Clone)]
+pub struct Place(#[expect(dead_code, reason = "dropping it frees the place")] Arc<OwnedSemaphorePermit>);
+
 /// Computes bcrypt on blocking threads: at most one for every two cores, at most `MAX_WAITING` waiting. Clones share.
 #[derive(Debug, Clone)]
 pub struct Passwords {
@@ -166,11 +170,28 @@ impl Passwords {
         }
     }
 
+    /// For what must not be begun when there is no place to finish it.
+    ///
+    /// # Errors
+    /// `Busy` when the queue is full.
+    pub fn place(&self) -> Result<Place, HashError> {
+        self.waiting.clone().try_acquire_owned().map_or(Err(HashError::Busy), |place| Ok(Place(Arc::new(place))))
+    }
+
     /// # Errors
     /// When the queue is full, or the password is longer than bcrypt looks at (`check` it first).
     pub async fn hash(&self, password: String) -> Result<String, HashError> {
+        let place = self.place()?;
+        self.hash_in(&place, password).await
+    }
+
+    /// The same in a place that one has.
+    ///
+    /// # Errors
+    /// When the password is longer than bcrypt looks at.
+    pub async fn hash_in(&self, place: &Place, password: String) -> Result<String, HashError> {
         let cost = self.cost;
-        self.run(move || {
+        self.run(place.clone(), move || {
             check_length(&password)?;
             Ok(bcrypt::hash(password, cost)?)
         })
@@ -182,17 +203,17 @@ impl Passwords {
     /// is of a higher cost than configured answers slower until its owner has signed in once.)
     ///
     /// # Errors
-    /// When the queue is full or the stored hash is damaged.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<Verified, HashError> {
+    /// When the stored hash is damaged.
+    pub async fn verify(&self, place: &Place, password: String, stored: Option<String>) -> Result<Verified, HashError> {
         let cost = self.cost;
-        self.run(move || verify(&password, stored.as_deref(), cost)).await
+        self.run(place.clone(), move || verify(&password, stored.as_deref(), cost)).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        place: Place,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
-        let Ok(place) = self.waiting.clone().try_acquire_owned() else { return Err(HashError::Busy) };
         let Ok(core) = self.running.clone().acquire_owned().await else { return Err(HashError::Thread) };
         // The permits go along: a caller that hangs up does not free a core that is still computing.
         tokio::task::spawn_blocking(move || {
@@ -283,14 +304,19 @@ mod tests {
         let old = Passwords::new(4).hash("right password".into()).await.expect("hashes");
         let verify = |cost, password: &str| {
             let (old, password) = (old.clone(), password.to_owned());
-            async move { Passwords::new(cost).verify(password, Some(old)).await.expect("verifies") }
+            async move {
+                let passwords = Passwords::new(cost);
+                passwords.verify(&passwords.place().expect("free"), password, Some(old)).await.expect("verifies")
+            }
         };
         assert_eq!(verify(4, "right password").await, Verified::Right { outdated: false });
         assert_eq!(verify(5, "right password").await, Verified::Right { outdated: true });
         assert_eq!(verify(4, "wrong password").await, Verified::Wrong);
         // bcrypt alone would take this for the same password.
         let full = Passwords::new(4).hash("y".repeat(72)).await.expect("hashes");
-        let longer = Passwords::new(4).verify("y".repeat(73), Some(full)).await.expect("verifies");
+        let passwords = Passwords::new(4);
+        let place = passwords.place().expect("free");
+        let longer = passwords.verify(&place, "y".repeat(73), Some(full)).await.expect("verifies");
         assert_eq!(longer, Verified::Wrong);
     }
 
@@ -302,7 +328,7 @@ mod tests {
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..=MAX_WAITING {
             let passwords = passwords.clone();
-            waiting.spawn(async move { passwords.verify("some password".into(), None).await });
+            waiting.spawn(async move { passwords.verify(&passwords.place()?, "some password".into(), None).await });
         }
         let first = waiting.join_next().await.expect("one").expect("no panic");
         assert!(matches!(first, Err(HashError::Busy)), "the one too many: {first:?}");

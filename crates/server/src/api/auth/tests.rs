@@ -287,6 +287,24 @@ async fn guesses_at_once_get_no_more_than_five() {
     assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
 }
 
+#[tokio::test]
+async fn attempts_that_nobody_had_time_to_look_at_are_no_failures() {
+    let app = TestApp::new().await;
+    register(&mut app.client(), "ann@example.org").await;
+    let mut client = app.client();
+    login(&mut client, "ann@example.org", PASSWORD).await.expect(200);
+    let crowd: Vec<_> = std::iter::from_fn(|| app.app.auth.passwords.place().ok()).collect();
+    for _ in 0..6 {
+        login(&mut app.client(), "ann@example.org", PASSWORD).await.expect_problem(503, "auth.busy");
+        login(&mut app.client(), "nobody@example.org", PASSWORD).await.expect_problem(503, "auth.busy");
+        let change = json!({"email": "ann@example.com", "currentPassword": PASSWORD});
+        client.put("/api/v1/users/profile", change).await.expect_problem(503, "auth.busy");
+    }
+    assert_eq!(login_failure::Entity::find().count(&app.app.db).await.unwrap(), 0);
+    drop(crowd);
+    login(&mut app.client(), "ann@example.org", PASSWORD).await.expect(200);
+}
+
 /// How many sign-ins get through before one is refused, less those that came back with time, `per_second`.
 async fn burst(app: &TestApp, client: &mut Client, email: impl Fn(u32) -> String, per_second: f64) -> u32 {
     let start = app.clock.now();
