@@ -14,6 +14,7 @@ use super::current::Role;
 use super::email::{Email, EmailError};
 use super::grant;
 use super::password::{self, HashError, PasswordRule, Passwords};
+use super::reset;
 use crate::db::entity::{storage_quota, user};
 use crate::db::transaction::{begin_accounts, begin_write};
 use crate::ids::UserId;
@@ -345,4 +346,6 @@ pub async fn change_profile(
     audit::record(&tx, now, kind.0, &model, client, kind.1).await?;
     tx.commit().await?;
     Ok(model)
+        // They went to an address that may be somebody else's by now.
+        reset::forget_links(&tx, user).await?;
 }

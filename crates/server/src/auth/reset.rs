@@ -185,8 +185,11 @@ impl From<DbErr> for ChangeError {
     }
 }
 
-/// Links made before the password changed.
-async fn forget_links(db: &impl ConnectionTrait, user: UserId) -> Result<(), DbErr> {
+/// Links made before the password or the e-mail address changed.
+///
+/// # Errors
+/// Of the database.
+pub(super) async fn forget_links(db: &impl ConnectionTrait, user: UserId) -> Result<(), DbErr> {
     password_reset::Entity::delete_many()
         .filter(password_reset::Column::UserId.eq(user.0))
         .filter(password_reset::Column::UsedAt.is_null())

@@ -234,6 +234,21 @@ async fn links_end_after_an_hour_and_with_the_password() {
 }
 
 #[tokio::test]
+async fn links_end_when_the_address_they_went_to_is_given_up() {
+    let mut sink = Sink::listen().await;
+    let app = TestApp::with(|settings| sink.configure(settings)).await;
+    let mut ann = app.user("ann@example.org").await;
+    forgot(&mut app.client(), "ann@example.org").await.expect(202);
+    let token = token_of(sink.mail().await.link());
+    let body = json!({"email": "ann@new.example.org", "currentPassword": PASSWORD});
+    ann.put("/api/v1/users/profile", json!({"firstName": "Ann"})).await.expect(200);
+    assert_eq!(password_reset::Entity::find().count(&app.app.db).await.unwrap(), 1, "a name says nothing");
+    ann.put("/api/v1/users/profile", body).await.expect(200);
+    reset(&mut app.client(), &token, NEW).await.expect_problem(400, "auth.resetInvalid");
+    login(&mut app.client(), "ann@new.example.org", PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
 async fn without_a_mail_server_the_link_is_in_the_log() {
     let app = TestApp::new().await;
     app.user("ann@example.org").await;
