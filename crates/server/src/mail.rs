@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(mail.link(), link);
         assert_eq!(mail.body.trim_end(), Letter::PasswordReset { link }.text("https://gimp.example.org").trim_end());
 
-        let link = "https://gimp.example.org/register?invite=abc".to_owned();
+        let link = "https://gimp.example.org/register#invite=abc".to_owned();
         mailer.send(&to("bob@example.org"), &Letter::Invite { link: link.clone(), days: 1 }).await.expect("sent");
         let mail = sink.mail().await;
         assert_eq!(mail.link(), link);

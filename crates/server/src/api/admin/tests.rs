@@ -201,7 +201,7 @@ async fn invites_make_one_account_each() {
 
     let made = admin.post("/api/v1/admin/invites", json!({})).await.expect(201);
     let code = made["code"].as_str().unwrap();
-    assert_eq!(made["link"], format!("http://127.0.0.1:8080/register?invite={code}"));
+    assert_eq!(made["link"], format!("http://127.0.0.1:8080/register#invite={code}"));
     assert_eq!(made["mailed"], false);
     // A taken address does not use it up.
     register(&mut client, "ada@example.org", Some(code)).await.expect_problem(409, "auth.emailTaken");

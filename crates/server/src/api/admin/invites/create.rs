@@ -68,7 +68,8 @@ pub async fn create(
     };
     let (code, expires_at) =
         invite::make(&app.db, admin.id, email.as_ref(), lifetime, &client, app.clock.now()).await?;
-    let link = format!("{}/register?invite={code}", app.settings.public_url());
+    // In the fragment, which browsers send to nobody.
+    let link = format!("{}/register#invite={code}", app.settings.public_url());
     let mailed = match email {
         Some(email) if app.auth.outbox.mailer.sends() => {
             let letter = Letter::Invite { link: link.clone(), days: lifetime.whole_days().max(1) };
