@@ -69,7 +69,7 @@ text_enum! {
         Idle = "idle",
         /// GIMP, the display, the agent or the sandbox died and could not be brought back.
         Crashed = "crashed",
-        /// The platform needed the room: memory, a node drained, the quota burst.
+        /// The platform was shut down, or needed the room: memory, a node drained, the quota burst.
         Evicted = "evicted",
         /// An administrator ended it.
         Admin = "admin",

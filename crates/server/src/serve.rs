@@ -72,7 +72,7 @@ async fn end_sessions(app: &App) {
         return;
     }
     say(&format!("Ending {running} sessions and saving what is open. Press Ctrl-C again to leave them running."));
-    match app.sessions.end_all(EndReason::Admin, SESSIONS_LIMIT).await {
+    match app.sessions.end_all(EndReason::Evicted, SESSIONS_LIMIT).await {
         0 => say("All sessions have ended."),
         left => say(&format!("{left} sessions did not end in time; they are found again at the next start.")),
     }

@@ -53,7 +53,13 @@ fn interrupting_ends_it_and_all_sessions() {
         server.rest_of_output(),
         "Ending 1 sessions and saving what is open. Press Ctrl-C again to leave them running.\nAll sessions have ended.\n"
     );
-    assert!(server.wait().0.success());
+    server.restart();
+    let ended = program::json(&server.request("GET", "/api/v1/sessions", Some(&token), ""))["sessions"][0].clone();
+    assert_eq!(
+        (&ended["endReason"], &ended["endDetail"]),
+        (&json!("evicted"), &json!("The platform was shut down or needed the room."))
+    );
+    assert!(server.end(Signal::TERM).0.success());
 }
 
 #[test]

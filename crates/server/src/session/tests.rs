@@ -386,9 +386,9 @@ async fn an_orderly_end_reaches_them_too() {
     let mut ada = ada(&app).await;
     let (id, session) = started(&app, &mut ada).await;
     begun_a_moment_ago(&mut app).await;
-    assert_eq!(app.app.sessions.end_all(EndReason::Admin, StdDuration::from_secs(30)).await, 0);
+    assert_eq!(app.app.sessions.end_all(EndReason::Evicted, StdDuration::from_secs(30)).await, 0);
     assert!(fake(&app).session(session).is_none());
-    assert_eq!(ada.get(&format!("/api/v1/sessions/{id}")).await.expect(200)["endReason"], "admin");
+    assert_eq!(ada.get(&format!("/api/v1/sessions/{id}")).await.expect(200)["endReason"], "evicted");
 }
 
 #[tokio::test]
