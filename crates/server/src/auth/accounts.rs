@@ -129,7 +129,8 @@ pub(super) fn email_taken(error: DbErr) -> AccountError {
     }
 }
 
-/// `users add`: an account made by whoever has the machine, whatever `registration` says.
+/// `users add`: an account made by whoever has the machine, whatever `registration` says. Unless its role is given, the
+/// first account becomes administrator as in `registration`, and any other a user.
 ///
 /// # Errors
 /// A bad e-mail address or password, or one that is taken.
@@ -138,16 +139,21 @@ pub async fn add(
     passwords: &Passwords,
     email: &str,
     password: String,
-    role: Role,
+    role: Option<Role>,
     quota_gb: u32,
     now: OffsetDateTime,
 ) -> Result<user::Model, AccountError> {
     let email: Email = email.parse()?;
     password::check(&password, &email)?;
     let password_hash = passwords.hash(password).await?;
+    let tx = begin_accounts(db).await?;
+    let role = match role {
+        Some(role) => role,
+        None if user::Entity::find().count(&tx).await? == 0 => Role::Admin,
+        None => Role::User,
+    };
     let account =
         NewAccount { id: UserId::new(), email, password_hash, first_name: None, last_name: None, role, quota_gb };
-    let tx = begin_accounts(db).await?;
     let user = insert(&tx, account, now).await?;
     audit::record(&tx, now, Kind::Added, &user, &Client::local(), Some(format!("{} by {COMMAND_LINE}", role.as_str())))
         .await?;
@@ -340,12 +346,12 @@ pub async fn change_profile(
     if let Some(email) = change.email.filter(|email| email.as_str() != model.email) {
         kind = (Kind::EmailChanged, Some(format!("before: {}", model.email)));
         model.email = email.to_string();
+        // They went to an address that may be somebody else's by now.
+        reset::forget_links(&tx, user).await?;
     }
     model.updated_at = now;
     user::Entity::update(user::ActiveModel::from(model.clone()).reset_all()).exec(&tx).await.map_err(email_taken)?;
     audit::record(&tx, now, kind.0, &model, client, kind.1).await?;
     tx.commit().await?;
     Ok(model)
-        // They went to an address that may be somebody else's by now.
-        reset::forget_links(&tx, user).await?;
 }

@@ -31,7 +31,12 @@ pub fn command() -> Command {
             Command::new("add")
                 .about("Make an account; asks for its password, or reads it from standard input")
                 .arg(email())
-                .arg(Arg::new("role").long("role").value_parser(role()).default_value(Role::User.as_str())),
+                .arg(
+                    Arg::new("role")
+                        .long("role")
+                        .value_parser(role())
+                        .help("Unless given, the first account is an administrator's, the others are users'"),
+                ),
         ))
         .subcommand(with_settings(
             Command::new("list")
@@ -63,11 +68,6 @@ pub async fn run(matches: &ArgMatches) -> anyhow::Result<String> {
     done
 }
 
-async fn act(name: &str, matches: &ArgMatches, settings: &Settings, db: &DatabaseConnection) -> anyhow::Result<String> {
-    let now = Clock::default().now();
-    let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().map(String::as_str).unwrap_or_default();
-    let (email, role) = (text("email"), Role::from_sql(text("role")));
-    Ok(match name {
 /// A server may be running on the database, so its schema is brought up to date only where `migrate` would do so.
 async fn open(settings: &Settings) -> anyhow::Result<DatabaseConnection> {
     let db = crate::db::connect_only(settings.database().expose()).await.context("the database can't be opened")?;
@@ -78,10 +78,18 @@ async fn open(settings: &Settings) -> anyhow::Result<DatabaseConnection> {
     Ok(db)
 }
 
+async fn act(name: &str, matches: &ArgMatches, settings: &Settings, db: &DatabaseConnection) -> anyhow::Result<String> {
+    let now = Clock::default().now();
+    let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().map(String::as_str).unwrap_or_default();
+    let (email, role) = (text("email"), Role::from_sql(text("role")));
+    Ok(match name {
         "add" => {
             let passwords = Passwords::new(settings.bcrypt_cost);
+            let role = matches.get_one::<String>("role").map(|role| Role::from_sql(role));
             let user = accounts::add(db, &passwords, email, password()?, role, settings.quota_gb, now).await?;
-            format!("{} has an account now, as {}.\n", user.email, user.role)
+            let first = role.is_none() && Role::from_sql(&user.role) == Role::Admin;
+            let why = if first { ": the first account is an administrator's" } else { "" };
+            format!("{} has an account now, as {}{why}.\n", user.email, user.role)
         }
         "list" => {
             let users = accounts::list(db).await?;

@@ -304,16 +304,16 @@ async fn the_command_line_makes_and_changes_accounts() {
     let add = |email: &'static str, password: &'static str, role| {
         accounts::add(db, passwords, email, password.to_owned(), role, 30, now)
     };
-    let ada = add("Ada@example.org", PASSWORD, Role::Admin).await.unwrap();
+    let ada = add("Ada@example.org", PASSWORD, None).await.unwrap();
     assert_eq!((ada.email.as_str(), ada.role.as_str(), ada.uid_offset), ("ada@example.org", "admin", Some(0)));
-    let bob = add("bob@example.org", PASSWORD, Role::User).await.unwrap();
-    assert_eq!(bob.uid_offset, Some(1));
+    let bob = add("bob@example.org", PASSWORD, None).await.unwrap();
+    assert_eq!((bob.role.as_str(), bob.uid_offset), ("user", Some(1)));
     for (email, password, words) in [
         ("bob@example.org", PASSWORD, "There is an account"),
         ("bob", PASSWORD, "Enter an e-mail address"),
         ("eve@example.org", "short", "at least 10"),
     ] {
-        let error = add(email, password, Role::User).await.unwrap_err().to_string();
+        let error = add(email, password, Some(Role::User)).await.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
     let listed: Vec<_> = accounts::list(db).await.unwrap().into_iter().map(|user| user.email).collect();
