@@ -291,7 +291,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Event `sessions` first, with the full state; then `session`, `notice` and `quota` as things change. The schema's `event`
+         * Event `sessions` first, with the full state, and a `notice` for each warning that still holds; then `session`, `notice` and `quota` as things change. The schema's `event`
          *     is the name of the server-sent event, its `data` the data, as JSON. A reader that is too slow is cut off and gets the
          *     full state when it connects again.
          */

@@ -19,7 +19,7 @@ use crate::auth::current::CurrentUser;
 use crate::db::entity::session::{Column, Entity};
 use crate::error::Problem;
 use crate::ids::{SessionId, UserId};
-use crate::session::lifecycle::NoticeKind;
+use crate::session::lifecycle::{Notice, NoticeKind};
 use crate::session::watchers::{self, STREAMS_PER_USER, Subscription};
 use crate::state::App;
 use crate::workspace::quota::Quota;
@@ -63,7 +63,7 @@ pub struct NoticeEvent {
     at: OffsetDateTime,
 }
 
-/// Event `sessions` first, with the full state; then `session`, `notice` and `quota` as things change. The schema's `event`
+/// Event `sessions` first, with the full state, and a `notice` for each warning that still holds; then `session`, `notice` and `quota` as things change. The schema's `event`
 /// is the name of the server-sent event, its `data` the data, as JSON. A reader that is too slow is cut off and gets the
 /// full state when it connects again.
 #[utoipa::path(
@@ -98,7 +98,7 @@ pub async fn events(
         let event = next(&app, &mut subscription).await?;
         Some((Ok(event), (app, subscription)))
     });
-    let stream = futures::stream::once(async { Ok(first) }).chain(changes).take_until(Box::pin(ended));
+    let stream = futures::stream::iter(first.into_iter().map(Ok)).chain(changes).take_until(Box::pin(ended));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
@@ -112,21 +112,30 @@ async fn next(app: &App, subscription: &mut Subscription) -> Option<Event> {
                 let Some(row) = row.map_err(Problem::from).ok()? else { continue };
                 StreamEvent::Session(Session::new(app, row).ok()?)
             }
-            watchers::Event::Notice(session_id, notice) => {
-                let (kind, detail, at) = (notice.kind, notice.detail, notice.at);
-                StreamEvent::Notice(NoticeEvent { session_id, kind, detail, at })
-            }
+            watchers::Event::Notice(session_id, notice) => StreamEvent::Notice(NoticeEvent::new(session_id, notice)),
             watchers::Event::Quota(quota) => StreamEvent::Quota(quota),
         };
         return event.sent().ok();
     }
 }
 
-async fn full_state(app: &App, user: UserId) -> Result<Event, Problem> {
+async fn full_state(app: &App, user: UserId) -> Result<Vec<Event>, Problem> {
     let rows = Entity::find().filter(Column::UserId.eq(user.0)).filter(Column::EndedAt.is_null());
     let rows = rows.order_by_desc(Column::Id).all(&app.db).await?;
+    let warnings = rows.iter().map(|row| SessionId(row.id)).flat_map(|id| {
+        let warnings = app.sessions.live(id).map(|live| live.borrow().life.warnings()).unwrap_or_default();
+        warnings.into_iter().map(move |notice| StreamEvent::Notice(NoticeEvent::new(id, notice)))
+    });
+    let warnings: Vec<_> = warnings.collect();
     let sessions = rows.into_iter().map(|row| Session::new(app, row)).collect::<Result<_, _>>()?;
-    StreamEvent::Sessions(SessionsEvent { sessions }).sent()
+    let all = StreamEvent::Sessions(SessionsEvent { sessions });
+    std::iter::once(all).chain(warnings).map(|event| event.sent()).collect()
+}
+
+impl NoticeEvent {
+    fn new(session_id: SessionId, Notice { kind, detail, at }: Notice) -> Self {
+        Self { session_id, kind, detail, at }
+    }
 }
 
 impl StreamEvent {

@@ -625,8 +625,25 @@ impl Lifecycle {
             return vec![];
         }
         self.warned = Some(end);
-        let detail = "The session ends soon. Extend it to go on.".to_owned();
-        vec![Effect::Notify(Notice { kind: NoticeKind::Expiring, detail, at: end })]
+        vec![Effect::Notify(expiring(end))]
+    }
+
+    /// The warnings that still hold, for whoever was not there when they were given.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Notice> {
+        if self.phase != Phase::Running {
+            return vec![];
+        }
+        let end = self.end_due();
+        let expiring = (self.warned == Some(end)).then(|| expiring(end));
+        let idle = self.idle.warned.and(self.rules.idle).zip(self.idle.used_at());
+        let idle = idle.map(|(limit, used_at)| idling(self.idle_end(used_at, limit)));
+        expiring.into_iter().chain(idle).collect()
+    }
+
+    /// When the session ends unless it is used: not before a user of a server that was away has been warned.
+    fn idle_end(&self, used_at: OffsetDateTime, limit: Duration) -> OffsetDateTime {
+        (used_at + limit).max(self.watched_since + FOUND_LATE)
     }
 
     /// When the session expires: not before a user of a server that was away has been warned.
@@ -648,7 +665,7 @@ impl Lifecycle {
             self.idle.warned = None;
         }
         let (Some(limit), Phase::Running) = (self.rules.idle, &self.phase) else { return vec![] };
-        let end = (used_at + limit).max(self.watched_since + FOUND_LATE);
+        let end = self.idle_end(used_at, limit);
         if now >= end {
             return self.ask_end(now, EndReason::Idle);
         }
@@ -657,16 +674,14 @@ impl Lifecycle {
             return vec![];
         }
         self.idle.warned = Some(used_at);
-        let detail =
-            "Nobody has used GIMP for a while: the session ends soon. Move the mouse over the picture to go on.";
-        vec![Effect::Notify(Notice { kind: NoticeKind::Idle, detail: detail.to_owned(), at: end })]
+        vec![Effect::Notify(idling(end))]
     }
 
     /// When the agent has to be asked: what is known may be old, so nothing follows from it alone.
     fn idle_due(&self) -> Option<OffsetDateTime> {
         let (limit, used_at) = (self.rules.idle?, self.idle.used_at()?);
         let due = if self.idle.warned.is_some() {
-            (used_at + limit).max(self.watched_since + FOUND_LATE)
+            self.idle_end(used_at, limit)
         } else {
             used_at + limit - self.rules.warn_before(limit)
         };
@@ -730,6 +745,15 @@ const fn planned(reason: EndReason) -> &'static str {
         EndReason::Evicted => "The platform was shut down or needed the room.",
         EndReason::Admin => "An administrator ended the session.",
     }
+}
+
+fn expiring(at: OffsetDateTime) -> Notice {
+    Notice { kind: NoticeKind::Expiring, detail: "The session ends soon. Extend it to go on.".to_owned(), at }
+}
+
+fn idling(at: OffsetDateTime) -> Notice {
+    let detail = "Nobody has used GIMP for a while: the session ends soon. Move the mouse over the picture to go on.";
+    Notice { kind: NoticeKind::Idle, detail: detail.to_owned(), at }
 }
 
 fn crashed(what: &str) -> End {

@@ -223,6 +223,8 @@ async fn a_session_expires_after_a_warning_and_lives_longer_when_extended() {
     assert_eq!((&notice["kind"], &notice["sessionId"]), (&json!("expiring"), &json!(id)));
     let before = ada.get(&format!("/api/v1/sessions/{id}")).await.expect(200);
     assert_eq!(notice["at"], before["expiresAt"]);
+    // Who comes now is warned as well: a page that was out of sight, say.
+    assert_eq!(Events::open(&mut ada).await.until("notice", |_| true).await, notice);
     let extended = ada.post(&format!("/api/v1/sessions/{id}/extend"), json!({})).await.expect(200);
     assert!(extended["expiresAt"].as_str() > before["expiresAt"].as_str(), "{extended}");
     app.clock.advance(Duration::minutes(116));

@@ -198,6 +198,7 @@ fn a_session_expires_after_a_warning() {
     let effects = life.tick(warning);
     let [Effect::Notify(notice)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((notice.kind, notice.at), (NoticeKind::Expiring, end));
+    assert_eq!(life.warnings(), [notice.clone()]);
     assert_eq!(life.tick(warning + Duration::SECOND), [], "warned once");
     assert_eq!(life.wake_at(), Some(end));
     assert_eq!(life.tick(end), [Effect::Store, Effect::TellEnd(EndReason::Expired)]);
@@ -210,6 +211,7 @@ fn an_extension_counts_from_now_and_warns_again() {
     life.heard(now, &busy(AgentPhase::Running));
     assert_eq!(life.extend(now), Ok(vec![Effect::Store]));
     assert_eq!(life.expires_at(), now + RULES.lifetime);
+    assert_eq!(life.warnings(), []);
     let effects = life.tick(now + RULES.lifetime - RULES.warn);
     assert_eq!(notices(&effects), [NoticeKind::Expiring]);
     assert_eq!(life.extend(T0), Ok(vec![Effect::Store]), "a clock that was set back");
@@ -267,6 +269,7 @@ fn idle_sessions_are_warned_and_ended_by_what_the_agent_measures() {
     let effects = life.heard(warning, &report(AgentPhase::Running, Duration::minutes(55)));
     let [Effect::Notify(notice)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((notice.kind, notice.at), (NoticeKind::Idle, used + hour));
+    assert_eq!(life.warnings(), [notice.clone()]);
     assert_eq!(life.tick(used + hour), [Effect::AskIdle], "what is known is not enough to end it");
     let effects = life.heard(used + hour, &report(AgentPhase::Running, hour));
     assert_eq!(effects, [Effect::Store, Effect::TellEnd(EndReason::Idle)]);
