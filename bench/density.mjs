@@ -56,7 +56,7 @@ async function startSession(user) {
 
 async function processes(session) {
   const sandbox = JSON.parse(await readFile(path.join(platform.dataDir, 'run', session, 'sandbox.json'), 'utf8'));
-  return tree(sandbox.pid ?? sandbox.initPid);
+  return tree(sandbox.init.pid);
 }
 
 // Hovers along the tool box, whose buttons light up: each step must change the picture. Milliseconds from the pointer

@@ -21,7 +21,8 @@ try {
     await page.goto(`${platform.url}/signin`);
     await page.getByLabel('E-mail').fill(email);
     await page.getByLabel('Password', { exact: true }).fill('a long bench password');
-    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.waitForURL(`${platform.url}/dashboard`);
     for (const kind of ['first', 'returning']) {
       await page.goto(`${platform.url}/dashboard`);
       const button = page.getByRole('button', { name: 'Start GIMP' });
