@@ -23,8 +23,18 @@ test('time is up, and nobody is there', async ({ page, platform, browser }) => {
     await offered(away, 'Keep going').click({ timeout: 60_000 });
     await expect(away.getByRole('region', { name: 'Messages' })).toContainText('The session goes on');
     const kept = Date.now();
-    await offered(page, 'Extend').click({ timeout: 90_000 });
+    await expect(offered(page, 'Extend')).toBeVisible({ timeout: 90_000 });
+    // A page that is opened only now warns as well, and stops when another one put the end off.
+    const late = await page.context().newPage();
+    await late.goto('/dashboard');
+    await expect(offered(late, 'Extend')).toBeVisible();
+    await offered(page, 'Extend').click();
     await expect(page.getByRole('region', { name: 'Messages' })).toContainText('The session goes on');
+    await expect(offered(late, 'Extend')).toHaveCount(0);
+    await late.close();
+
+    // It outlives the end it was warned of, and another warning comes before the next.
+    await expect(offered(away, 'Keep going')).toBeVisible({ timeout: 60_000 });
 
     await expect(page.getByRole('heading', { name: 'The time was up' })).toBeVisible({ timeout: 180_000 });
     await expect(away.getByRole('heading', { name: 'Ended because nobody was using it' })).toBeVisible({ timeout: 180_000 });

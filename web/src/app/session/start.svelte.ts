@@ -3,6 +3,7 @@
 import { api, ApiError, body, type Session } from '../../api';
 import { screenFor } from '../../core/screen';
 import { live } from '../state/live.svelte';
+import { toasts } from '../state/toasts.svelte';
 
 /** The screen a session started now would fill. */
 function screenNow() {
@@ -31,8 +32,8 @@ export async function endSession(id: string): Promise<void> {
 
 export async function extendSession(id: string): Promise<void> {
   live.take(await body(api.POST('/api/v1/sessions/{id}/extend', { params: { path: { id } } })));
-  live.dismissKind(id, 'expiring');
-  live.dismissKind(id, 'idle');
+  // It counts as use.
+  toasts.dismissKey(`${id}/idle`);
 }
 
 export async function openInSession(id: string, what: { path: string } | { recoveryId: string }): Promise<void> {

@@ -75,10 +75,6 @@ class Live {
     this.notices = this.notices.filter((other) => other !== notice);
   }
 
-  dismissKind(sessionId: string, kind: Notice['kind']): void {
-    this.notices = this.notices.filter((other) => other.sessionId !== sessionId || other.kind !== kind);
-  }
-
   /** Asks for the sessions instead of waiting to be told. */
   async refresh(): Promise<void> {
     const { sessions } = await body(api.GET('/api/v1/sessions', { params: { query: { limit: 20 } } }));
@@ -126,8 +122,8 @@ class Live {
     on('session', (session) => this.take(session));
     on('quota', (quota) => (this.quota = quota));
     on('notice', (notice) => {
-      this.dismissKind(notice.sessionId, notice.kind);
-      this.notices = [...this.notices, notice];
+      // The newest of each kind.
+      this.notices = [...this.notices.filter(({ sessionId, kind }) => sessionId !== notice.sessionId || kind !== notice.kind), notice];
       if (notice.kind === 'restarted') this.restarts++;
     });
     // The browser's own reconnecting gives up at the first answer that is not 200, and hammers otherwise.
