@@ -105,6 +105,23 @@ test('a name taken while it was sent: what was sent gives its room back', async 
   expect(upload.state.kind).toBe('done');
 });
 
+test('the room of what was sent under a taken name is free before the next attempt asks for it', async () => {
+  const server = new FakeServer();
+  server.before = (count) => (count === 1 ? { fail: new ApiError(409, { code: 'files.exists' }) } : null);
+  let free = () => {};
+  server.cancel = () => new Promise((resolve) => (free = resolve));
+  const upload = new Upload(file(10), 'a.xcf', server, () => undefined);
+  await upload.run();
+  upload.decide({ replace: true });
+  const sent = upload.run();
+  await new Promise((resolve) => setTimeout(resolve));
+  expect(server.created).toBe(1);
+  free();
+  await sent;
+  expect(upload.state.kind).toBe('done');
+  expect(server.created).toBe(2);
+});
+
 test('a full workspace is not tried again', async () => {
   const server = new FakeServer();
   const full = new ApiError(507, { code: 'workspace.full', detail: 'Your storage is full.' });

@@ -53,6 +53,8 @@ export class Upload {
   readonly #onChange: () => void;
   #abort = new AbortController();
   #overwrite = false;
+  /** Resolves when the server has given back the room of an attempt under another name. */
+  #dropped: Promise<void> = Promise.resolve();
 
   /** `resumeId`: an upload of the same file that the server knows already. */
   constructor(file: File, path: string, calls: UploadCalls, onChange: () => void, resumeId: string | null = null) {
@@ -119,9 +121,8 @@ export class Upload {
     if ('path' in answer) this.path = answer.path;
     else this.#overwrite = true;
     // An upload keeps the name it began with: another begins, and the room of this one is needed for it.
-    const id = this.id;
+    if (this.id) this.#dropped = this.#calls.cancel(this.id).catch(() => undefined);
     this.id = null;
-    if (id) void this.#calls.cancel(id).catch(() => undefined);
     this.sent = 0;
     this.#set({ kind: 'waiting' });
   }
@@ -144,6 +145,8 @@ export class Upload {
       signal.throwIfAborted();
     }
     if (offset === null || !this.id) {
+      await this.#dropped;
+      signal.throwIfAborted();
       const made = await this.#calls.create(this.path, size, this.#overwrite);
       this.id = made.id;
       chunkSize = made.chunkSize;
