@@ -1,0 +1,57 @@
+// @vitest-environment happy-dom
+// Ctrl+V where the browser does not let the page read the clipboard: the V is typed when the text has arrived.
+import { afterEach, expect, test, vi } from 'vitest';
+
+import { Clipboard } from './clipboard';
+
+vi.spyOn(navigator.permissions, 'query').mockRejectedValue(new TypeError('no such permission'));
+
+const done: string[] = [];
+const element = document.createElement('div');
+const canvas = element.appendChild(document.createElement('canvas'));
+document.body.append(element);
+const clipboard = new Clipboard({
+  element,
+  send: (text) => done.push(`send ${text}`),
+  typePaste: (shift) => done.push(shift ? 'type V' : 'type v'),
+  onRemoteText: () => undefined,
+});
+clipboard.enabled = true;
+
+afterEach(() => {
+  done.length = 0;
+});
+
+function press(key: string, shiftKey: boolean): boolean {
+  let arrived = false;
+  const listener = () => (arrived = true);
+  canvas.addEventListener('keydown', listener, { once: true });
+  canvas.dispatchEvent(new KeyboardEvent('keydown', { key, ctrlKey: true, shiftKey, bubbles: true }));
+  canvas.removeEventListener('keydown', listener);
+  return arrived;
+}
+
+function paste(text: string): void {
+  const data = new DataTransfer();
+  data.setData('text/plain', text);
+  canvas.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+}
+
+test('the text goes first, then the V', () => {
+  expect(press('v', false), 'the key is kept from the picture').toBe(false);
+  paste('ochre');
+  expect(done).toEqual(['send ochre', 'type v']);
+});
+
+test('Ctrl+Shift+V stays itself, and the next Ctrl+V too', () => {
+  expect(press('V', true)).toBe(false);
+  paste('umber');
+  expect(press('v', false)).toBe(false);
+  paste('umber');
+  expect(done.filter((what) => what.startsWith('type'))).toEqual(['type V', 'type v']);
+});
+
+test('other keys reach the picture', () => {
+  expect(press('c', false)).toBe(true);
+  expect(done).toEqual([]);
+});
