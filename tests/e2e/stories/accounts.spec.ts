@@ -76,3 +76,48 @@ test('an administrator sees users, sessions and the machine, and can switch an a
   await expect(other.getByRole('alert')).toBeVisible();
   await context.close();
 });
+
+test.describe('by invitation', () => {
+  test.use({ settings: { registration: 'invite' } });
+
+  test('an invitation opens the door once, and its code does not stay in the address', async ({ page, browser, platform }) => {
+    await register(page, 'ada@example.org');
+    await page.goto('/admin?tab=invites');
+    await page.getByRole('button', { name: 'Invite somebody' }).click();
+    await page.getByRole('button', { name: 'Make invitation' }).click();
+    const link = await page.getByLabel('Link', { exact: true }).inputValue();
+
+    const context = await browser.newContext({ baseURL: platform.url });
+    const invited = await context.newPage();
+    const asked: string[] = [];
+    invited.on('request', (request) => asked.push(request.url()));
+    // They were on the page before, and paste the link over its address.
+    await invited.goto('/register');
+    const code = invited.getByLabel('Invite code');
+    await expect(code).toHaveValue('');
+    await invited.goto(link);
+    await expect(code).not.toHaveValue('');
+    await expect(invited).toHaveURL(/\/register$/);
+    const secret = await code.inputValue();
+
+    await invited.goto('about:blank');
+    await invited.goto(link);
+    await expect(code).toHaveValue(secret);
+    await expect(invited).toHaveURL(/\/register$/);
+    await invited.getByLabel('E-mail').fill('bob@example.org');
+    await invited.getByLabel('Password', { exact: true }).fill(password);
+    await invited.getByRole('button', { name: 'Create account' }).click();
+    await expect(invited).toHaveURL(/\/dashboard$/);
+    expect(asked.filter((url) => url.includes(secret))).toEqual([]);
+    await context.close();
+
+    const late = await (await browser.newContext({ baseURL: platform.url })).newPage();
+    await late.goto(link);
+    await late.getByLabel('E-mail').fill('eve@example.org');
+    await late.getByLabel('Password', { exact: true }).fill(password);
+    await late.getByRole('button', { name: 'Create account' }).click();
+    await expect(late.getByRole('alert')).toBeVisible();
+    await expect(late).toHaveURL(/\/register$/);
+    await late.context().close();
+  });
+});
