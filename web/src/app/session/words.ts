@@ -15,7 +15,7 @@ const ENDINGS: Record<EndReason, { title: string; text: string }> = {
   user: { title: 'You ended the session', text: 'Your files are in your workspace.' },
   expired: { title: 'The time was up', text: 'The session reached its time limit. Your files are in your workspace.' },
   idle: { title: 'Ended because nobody was using it', text: 'There was no input for a long time. Your files are in your workspace.' },
-  crashed: { title: 'GIMP stopped working', text: 'It could not be brought back. Everything you had saved is in your workspace.' },
+  crashed: { title: 'GIMP stopped working', text: 'Everything you had saved is in your workspace.' },
   evicted: { title: 'Ended by the server', text: 'It was shut down, or needed the room. Your files are in your workspace.' },
   admin: { title: 'Ended by an administrator', text: 'Your files are in your workspace.' },
 };
@@ -26,6 +26,16 @@ export function ending(session: Session): { title: string; text: string } {
   }
   // What has ended has a reason.
   return ENDINGS[session.endReason ?? 'user'];
+}
+
+/** What the server knows beyond `ending`: of a failure the cause, of a planned end only what did not go as planned. */
+export function endingDetail(session: Session): string | null {
+  const detail = session.endDetail ?? null;
+  if (detail === null || detail === ending(session).text) return null;
+  if (session.status === 'error') return detail;
+  // GIMP was closed from within.
+  if (session.endReason === 'user' && detail !== 'You ended the session.') return detail;
+  return /[.] \S/.test(detail) ? detail : null;
 }
 
 /** While the picture is gone. */
