@@ -416,7 +416,7 @@ impl Inner {
             screen: request.screen,
             max_screen: MAX_SCREEN,
             memory_bytes: request.memory_bytes,
-            cpus: u16::try_from(request.cpu_millis.div_ceil(1000)).unwrap_or(u16::MAX).max(1),
+            cpus: processors(request.cpu_millis),
             display: self.options.display.clone(),
             time_limits: Default::default(),
         };
@@ -615,6 +615,13 @@ fn find_program(name: &str) -> Option<PathBuf> {
         .chain(["/usr/bin".into(), "/bin".into()])
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
+}
+
+/// Processors that GIMP should use: as many as the session may at most.
+fn processors(cpu_millis: u32) -> u16 {
+    let may = cpu_millis.saturating_mul(cgroup::BURST).div_ceil(1000);
+    let has = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(may).unwrap_or(u16::MAX).min(u16::try_from(has).unwrap_or(u16::MAX)).max(1)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ fn a_fork_bomb_stays_in_its_session() {
         let neighbour = stage.session().await;
         // Little of the processor: other tests run beside this one.
         let mut request = stage.request();
-        request.cpu_millis = 300;
+        request.cpu_millis = 75;
         let bomber = stage.session_of(request).await;
         bomber.output("echo precious > ~/drawing; sync ~/drawing").await;
         bomber.output("perl -e 'fork while 1' >/dev/null 2>&1 &").await;
@@ -86,9 +86,9 @@ fn processor_time_is_limited() {
     as_root(|| async {
         let stage = Stage::new();
         let mut request = stage.request();
-        request.cpu_millis = 200;
+        request.cpu_millis = 50;
         let session = stage.session_of(request).await;
-        // Two busy processes for two seconds may use 0.4 s together.
+        // Two busy processes for two seconds: four times the share is 0.4 s.
         let busy = "for (1..2) { if (!fork) { alarm 2; 1 while 1 } } wait for 1..2; @t = times; print $t[2] + $t[3]";
         let seconds: f64 = session.output(&format!("perl -e '{busy}'")).await.parse().expect("seconds");
         assert!(seconds > 0.05 && seconds < 1.0, "{seconds}");

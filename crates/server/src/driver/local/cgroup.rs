@@ -14,6 +14,9 @@ use crate::ids::SessionId;
 const PARENT: &str = "gimp-platform";
 /// Length of the time slice in which the CPU quota is counted, microseconds.
 const CPU_PERIOD: u64 = 100_000;
+/// How much more than its share a session may use while others leave it: a start takes two cores for a second, a filter
+/// takes what it can get.
+pub const BURST: u32 = 4;
 /// Weight of all sessions together in version 1, for each core. At the top of a hierarchy without systemd every process
 /// outside has 1024 of its own, so that with the usual 1024 all sessions would get as much as one busy process. In
 /// version 2 the top has slices, each with the weight of ours.
@@ -28,7 +31,7 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// Bytes, swap included.
     pub memory_bytes: u64,
-    /// Thousandths of a core.
+    /// Thousandths of a core that the session gets when all want some. Up to `BURST` times that while others leave it.
     pub cpu_millis: u32,
     /// Processes and threads.
     pub tasks: u32,
@@ -277,7 +280,8 @@ impl Hierarchy {
 
 /// File, value, and whether a kernel may lack it.
 fn settings(controller: Controller, version: Version, limits: &Limits) -> Vec<(&'static str, String, bool)> {
-    let quota = (u64::from(limits.cpu_millis) * CPU_PERIOD / 1000).max(1000);
+    let millis = u64::from(limits.cpu_millis);
+    let quota = (millis * u64::from(BURST) * CPU_PERIOD / 1000).max(1000);
     let memory = limits.memory_bytes.to_string();
     match (controller, version) {
         // Memory with swap can't be set below memory, so memory comes first; kernels without swap accounting lack it.
@@ -289,9 +293,16 @@ fn settings(controller: Controller, version: Version, limits: &Limits) -> Vec<(&
         }
         (Controller::Pids, _) => vec![("pids.max", limits.tasks.to_string(), false)],
         (Controller::Cpu, Version::V1) => {
-            vec![("cpu.cfs_period_us", CPU_PERIOD.to_string(), false), ("cpu.cfs_quota_us", quota.to_string(), false)]
+            vec![
+                ("cpu.shares", (1024 * millis / 1000).max(2).to_string(), false),
+                ("cpu.cfs_period_us", CPU_PERIOD.to_string(), false),
+                ("cpu.cfs_quota_us", quota.to_string(), false),
+            ]
         }
-        (Controller::Cpu, Version::V2) => vec![("cpu.max", format!("{quota} {CPU_PERIOD}"), false)],
+        (Controller::Cpu, Version::V2) => vec![
+            ("cpu.weight", (100 * millis / 1000).clamp(1, 10_000).to_string(), false),
+            ("cpu.max", format!("{quota} {CPU_PERIOD}"), false),
+        ],
     }
 }
 
@@ -336,8 +347,11 @@ mod tests {
             "memory.limit_in_bytes=1073741824 memory.memsw.limit_in_bytes=1073741824"
         );
         assert_eq!(text(Controller::Memory, Version::V2), "memory.max=1073741824 memory.swap.max=0");
-        assert_eq!(text(Controller::Cpu, Version::V1), "cpu.cfs_period_us=100000 cpu.cfs_quota_us=150000");
-        assert_eq!(text(Controller::Cpu, Version::V2), "cpu.max=150000 100000");
+        assert_eq!(
+            text(Controller::Cpu, Version::V1),
+            "cpu.shares=1536 cpu.cfs_period_us=100000 cpu.cfs_quota_us=600000"
+        );
+        assert_eq!(text(Controller::Cpu, Version::V2), "cpu.weight=150 cpu.max=600000 100000");
         assert_eq!(text(Controller::Pids, Version::V2), "pids.max=512");
     }
 

@@ -198,7 +198,7 @@ fn a_session_expires_after_a_warning() {
     let effects = life.tick(warning);
     let [Effect::Notify(notice)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((notice.kind, notice.at), (NoticeKind::Expiring, end));
-    assert_eq!(life.warnings(), [notice.clone()]);
+    assert_eq!(life.warnings(), std::slice::from_ref(notice));
     assert_eq!(life.tick(warning + Duration::SECOND), [], "warned once");
     assert_eq!(life.wake_at(), Some(end));
     assert_eq!(life.tick(end), [Effect::Store, Effect::TellEnd(EndReason::Expired)]);
@@ -269,7 +269,7 @@ fn idle_sessions_are_warned_and_ended_by_what_the_agent_measures() {
     let effects = life.heard(warning, &report(AgentPhase::Running, Duration::minutes(55)));
     let [Effect::Notify(notice)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((notice.kind, notice.at), (NoticeKind::Idle, used + hour));
-    assert_eq!(life.warnings(), [notice.clone()]);
+    assert_eq!(life.warnings(), std::slice::from_ref(notice));
     assert_eq!(life.tick(used + hour), [Effect::AskIdle], "what is known is not enough to end it");
     let effects = life.heard(used + hour, &report(AgentPhase::Running, hour));
     assert_eq!(effects, [Effect::Store, Effect::TellEnd(EndReason::Idle)]);
