@@ -16,7 +16,7 @@ use super::x11::{Client, Error, Result, intern};
 /// Role of GIMP's first image window. The splash is `gimp-startup`.
 const MAIN_WINDOW_ROLE: &[u8] = b"gimp-image-window-1";
 /// No repaint for this long counts as painted.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(120);
 /// A GIMP that keeps repainting, say because the user already works in it, is ready too.
 const QUIET_LIMIT: Duration = Duration::from_secs(5);
 /// How often the window is looked for, and cancelling noticed, when the X server has nothing to tell.
