@@ -589,13 +589,14 @@ impl Session {
             let (waiting, key) = (cancelled.clone(), cookie.clone());
             let mapped = move || painted::wait_until_mapped(display, &key, &waiting);
             if let Ok(Ok(())) = tokio::task::spawn_blocking(mapped).await {
+                let quiet = move || painted::wait_until_quiet(display, &cookie, &cancelled);
+                let (settled, quiet) = tokio::join!(control.settled(), tokio::task::spawn_blocking(quiet));
                 // On a busy machine GIMP pauses between mapping its window and filling it. One that shows a dialog at
                 // start may not answer, and is there all the same.
-                if let Err(error) = control.settled().await {
+                if let Err(error) = settled {
                     tracing::warn!(%error, "GIMP is on the screen but does not answer");
                 }
-                let quiet = move || painted::wait_until_quiet(display, &cookie, &cancelled);
-                if let Ok(Ok(())) = tokio::task::spawn_blocking(quiet).await {
+                if let Ok(Ok(())) = quiet {
                     let _ = events.send(Event::GimpPainted { attempt }).await;
                 }
             }

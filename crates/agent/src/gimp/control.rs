@@ -57,7 +57,11 @@ impl Control {
 
     /// Returns once GIMP has nothing better to do: it runs scripts when it has started up and drawn its windows.
     pub async fn settled(&self) -> Result<(), ControlError> {
-        self.evaluate("", CALL_LIMIT).await.map(|_| ())
+        let answer = Answer::new(&self.answers);
+        match tokio::time::timeout(CALL_LIMIT, self.run_to_end(&answer)).await {
+            Ok(result) => result,
+            Err(_) => Err(ControlError::TimedOut),
+        }
     }
 
     /// Runs a script, whose `port` is open for lines of text, and returns those lines.
@@ -70,22 +74,29 @@ impl Control {
     }
 
     async fn run_for_answer(&self, script: &str, answer: &Answer) -> Result<Vec<String>, ControlError> {
-        let (lines, over) = (quoted(&answer.lines.to_string_lossy()), quoted(&answer.over.to_string_lossy()));
+        let lines = quoted(&answer.lines.to_string_lossy());
         self.run_script(&format!(
             "(let ((port (open-output-file {lines}))) {script}
                (display \"done\" port) (newline port) (close-output-port port))"
         ))
         .await?;
         // A script that fails does not come to its end. GIMP runs one after the other, so the next tells.
-        self.run_script(&format!("(close-output-port (open-output-file {over}))")).await?;
-        while !answer.over.exists() {
-            tokio::time::sleep(POLL).await;
-        }
+        self.run_to_end(answer).await?;
         let text = std::fs::read_to_string(&answer.lines)?;
         match text.strip_suffix(END_LINE) {
             Some(lines) => Ok(lines.lines().map(str::to_owned).collect()),
             None => Err(ControlError::ScriptFailed),
         }
+    }
+
+    /// Returns when GIMP has run all scripts it was given, and one that says so.
+    async fn run_to_end(&self, answer: &Answer) -> Result<(), ControlError> {
+        let over = quoted(&answer.over.to_string_lossy());
+        self.run_script(&format!("(close-output-port (open-output-file {over}))")).await?;
+        while !answer.over.exists() {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// Opens an image file in a tab of its own.
