@@ -4,9 +4,19 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { black, Gimp, isColour } from '../gimp.ts';
-import { until } from '../platform.ts';
+import { type Platform, until } from '../platform.ts';
 import { expect, register, sessionId, startGimp, test } from '../story.ts';
 import { Wire } from '../wire.ts';
+
+async function anotherGimp(platform: Platform, session: string, before: number): Promise<void> {
+  await until('another GIMP runs', () => {
+    try {
+      return platform.gimpOf(session) !== before;
+    } catch {
+      return false;
+    }
+  }, 30);
+}
 
 test('GIMP is killed: the page says so and GIMP is back', async ({ page, platform }) => {
   await register(page, 'ada@example.org');
@@ -17,13 +27,7 @@ test('GIMP is killed: the page says so and GIMP is back', async ({ page, platfor
   process.kill(before, 'SIGKILL');
 
   await expect(page.getByRole('region', { name: 'Messages' })).toContainText(/GIMP/, { timeout: 30_000 });
-  await until('another GIMP runs', () => {
-    try {
-      return platform.gimpOf(session) !== before;
-    } catch {
-      return false;
-    }
-  }, 30);
+  await anotherGimp(platform, session, before);
   await gimp.painted();
   await gimp.newImage();
   const api = await platform.signIn('ada@example.org');
@@ -66,13 +70,7 @@ test('the X server is killed: the page says so, and another GIMP comes up in the
   process.kill(server!.pid, 'SIGKILL');
 
   await expect(page.getByRole('region', { name: 'Messages' })).toContainText(/GIMP|display/, { timeout: 30_000 });
-  await until('another GIMP runs', () => {
-    try {
-      return platform.gimpOf(session) !== before;
-    } catch {
-      return false;
-    }
-  }, 30);
+  await anotherGimp(platform, session, before);
   await gimp.painted();
   await gimp.newImage();
   const status = await (await platform.signIn('ada@example.org')).get(`/sessions/${session}/status`);
