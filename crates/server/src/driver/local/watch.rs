@@ -88,15 +88,19 @@ fn over_quota(run: &RunDir, quotas: &HashMap<UserId, u64>) -> anyhow::Result<Opt
         return Ok(None);
     }
     run.trim_log()?;
-    let used = match record.mechanism {
+    // An administrator may have changed it since the session started.
+    let bytes = quotas.get(&record.user).copied().unwrap_or(record.quota_bytes);
+    let (used, allowed) = match record.mechanism {
         QuotaMechanism::ProjectQuota => return Ok(Some(false)),
         // The kernel keeps the image's size; a quota that was lowered since is kept here.
-        QuotaMechanism::Image => quota::used_bytes(&record.workspace, record.mechanism)?,
+        QuotaMechanism::Image => {
+            (quota::used_bytes(&record.workspace, record.mechanism)?, quota::image::size_for(bytes))
+        }
         // No tmpfs bounds the run folder of an ordinary user's session.
         QuotaMechanism::Watcher => {
-            quota::used_bytes(&record.workspace, record.mechanism)?.saturating_add(quota::walk(&run.shared())?)
+            let shared = quota::walk(&run.shared())?;
+            (quota::used_bytes(&record.workspace, record.mechanism)?.saturating_add(shared), bytes)
         }
     };
-    // An administrator may have changed it since the session started.
-    Ok(Some(used > quotas.get(&record.user).copied().unwrap_or(record.quota_bytes)))
+    Ok(Some(used > allowed))
 }

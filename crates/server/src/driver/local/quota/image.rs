@@ -88,8 +88,8 @@ pub fn open(image: &Path, point: &Path, owner: (u32, u32), bytes: u64) -> Result
     Ok(())
 }
 
-/// Size of an image in which files can take so many bytes.
-fn size_for(bytes: u64) -> u64 {
+/// Size of an image in which files can take so many bytes, and a little more.
+pub fn size_for(bytes: u64) -> u64 {
     // Inodes (256 bytes for each 64 KiB), the journal, and what ext4 keeps for itself; see `make`.
     let own = if bytes >= LARGE { bytes / 200 + (128 << 20) } else { 0 };
     // ext4 counts in blocks of 4 KiB.
