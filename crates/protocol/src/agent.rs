@@ -12,6 +12,8 @@
 //! PUT  /v1/writes         WritesRequest -> 204
 //! POST /v1/end            EndRequest -> 202; repeated calls are harmless
 //! GET  /v1/vnc            Upgrade: rfb -> 101, then raw RFB bytes both ways
+//! GET  /v1/stream         Upgrade: gimp-stream -> 101, then records both ways: length as u32 (little-endian), message of
+//!                         `stream`
 //! ```
 //! Errors are RFC 9457 problem details.
 
@@ -29,6 +31,9 @@ pub const END_PATH: &str = "/v1/end";
 pub const VNC_PATH: &str = "/v1/vnc";
 /// Value of the `Upgrade` header on `VNC_PATH`.
 pub const VNC_UPGRADE: &str = "rfb";
+pub const STREAM_PATH: &str = "/v1/stream";
+/// Value of the `Upgrade` header on `STREAM_PATH`.
+pub const STREAM_UPGRADE: &str = "gimp-stream";
 
 /// Where things are inside the sandbox or pod.
 pub mod paths {

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod session;
+pub mod stream;
 
 /// Version of the server-agent protocol. The server refuses an agent with another major number.
 pub const PROTOCOL_VERSION: u32 = 1;
