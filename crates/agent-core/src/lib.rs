@@ -2,4 +2,5 @@
 //! (`Duration` since the agent started), effects are returned for the shell in `crates/agent` to carry out.
 
 pub mod lifecycle;
+pub mod picture;
 pub mod restart;

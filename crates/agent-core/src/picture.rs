@@ -1,0 +1,28 @@
+//! The picture stream's decisions: which damage goes to which client when, as tiles or as video, and when what went
+//! lossy is refined. Pixels never pass here, only cells of the screen, bytes and times.
+//!
+//! ```text
+//!            capture                      drawn
+//!   current --------> stale --- tiles ---> exact
+//!                       |                    ^
+//!                       +---- video --> lossy +--- tiles, once still (refinement)
+//! ```
+//!
+//! A cell of a client's picture is stale (it shows something older), lossy (it shows what video made of the present
+//! content) or exact. Damage makes it stale again from anywhere. Nothing is queued: what is sent is read from the screen
+//! when the client is ready for it, so a slow client gets fewer updates, not older ones.
+
+mod activity;
+mod cache;
+mod cells;
+mod link;
+mod viewer;
+
+pub use activity::Activity;
+pub use cache::{TileCache, TileKey};
+pub use cells::{CELL, CellSet};
+pub use link::Link;
+pub use viewer::{Costs, Plan, Send, Viewer, ViewerOptions};
+
+#[cfg(test)]
+mod tests;

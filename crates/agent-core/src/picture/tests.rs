@@ -1,0 +1,328 @@
+//! Random sessions in virtual time against a client that only knows what it was sent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use protocol::stream::Rect;
+
+use super::*;
+
+const WIDTH: u16 = 640;
+const HEIGHT: u16 = 400;
+
+/// A cell as the client shows it: the version of its content, and whether as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    version: u32,
+    exact: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Damage {
+        x: u16,
+        y: u16,
+        width: u16,
+        height: u16,
+    },
+    /// A region that changes for so many frames.
+    Motion {
+        x: u16,
+        y: u16,
+        frames: u8,
+    },
+    Wait(u16),
+    Pointer(u16, u16),
+    Resize(u16, u16),
+    Hide(bool),
+    /// The client lost its picture.
+    Refresh,
+    /// A new connection.
+    Reconnect,
+    Link {
+        rate: u32,
+        delay: u16,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..WIDTH, 0..HEIGHT, 1_u16..400, 1_u16..400)
+            .prop_map(|(x, y, width, height)| Step::Damage { x, y, width, height }),
+        2 => (0..WIDTH, 0..HEIGHT, 1_u8..30).prop_map(|(x, y, frames)| Step::Motion { x, y, frames }),
+        3 => (0_u16..400).prop_map(Step::Wait),
+        1 => (0..WIDTH, 0..HEIGHT).prop_map(|(x, y)| Step::Pointer(x, y)),
+        1 => (1_u16..900, 1_u16..700).prop_map(|(width, height)| Step::Resize(width, height)),
+        1 => any::<bool>().prop_map(Step::Hide),
+        1 => Just(Step::Refresh),
+        1 => Just(Step::Reconnect),
+        1 => (20_000_u32..50_000_000, 0_u16..200).prop_map(|(rate, delay)| Step::Link { rate, delay }),
+    ]
+}
+
+type Arriving = (Duration, u32, Vec<(usize, Shown)>);
+
+struct Stage {
+    now: Duration,
+    size: (u16, u16),
+    screen: Vec<u32>,
+    version: u32,
+    activity: Activity,
+    costs: Costs,
+    video: bool,
+    viewer: Viewer,
+    client: Vec<Shown>,
+    pointer: (u16, u16),
+    hidden: bool,
+    /// Arrival of each update at the client, its number and cells.
+    under_way: VecDeque<Arriving>,
+    /// When the link has carried everything sent.
+    link_busy_until: Duration,
+    rate: f64,
+    delay: Duration,
+    most_in_flight: usize,
+}
+
+impl Stage {
+    fn new(video: bool) -> Self {
+        let mut stage = Self {
+            now: Duration::from_secs(100),
+            size: (WIDTH, HEIGHT),
+            screen: vec![],
+            version: 0,
+            activity: Activity::new(WIDTH, HEIGHT),
+            costs: Costs::default(),
+            video,
+            viewer: Viewer::new(ViewerOptions { width: WIDTH, height: HEIGHT, video, refresh: 60 }),
+            client: vec![],
+            pointer: (0, 0),
+            hidden: false,
+            under_way: VecDeque::new(),
+            link_busy_until: Duration::ZERO,
+            rate: 5e6,
+            delay: Duration::from_millis(1),
+            most_in_flight: 0,
+        };
+        stage.resize(WIDTH, HEIGHT);
+        stage
+    }
+
+    fn resize(&mut self, width: u16, height: u16) {
+        self.size = (width, height);
+        self.version += 1;
+        let cells = CellSet::empty(width, height);
+        self.screen = vec![self.version; cells.columns() * cells.rows()];
+        self.activity = Activity::new(width, height);
+        self.client = vec![Shown { version: 0, exact: false }; self.screen.len()];
+        self.viewer.restart(width, height);
+        self.announce_size();
+        // What is under way is of another size; the client's `Size` voids it.
+        for (_, _, cells) in &mut self.under_way {
+            cells.clear();
+        }
+    }
+
+    fn announce_size(&mut self) {
+        let seq = self.viewer.sent_bare(20, self.now);
+        let arrival = self.link_busy_until.max(self.now) + self.delay;
+        self.under_way.push_back((arrival, seq, vec![]));
+    }
+
+    fn damage(&mut self, rect: Rect) {
+        let mut cells = CellSet::empty(self.size.0, self.size.1);
+        cells.insert(rect);
+        self.version += 1;
+        for (column, row) in cells.iter() {
+            self.screen[row * cells.columns() + column] = self.version;
+        }
+        self.activity.changed(&cells, self.now);
+        self.viewer.damaged(&cells);
+    }
+
+    /// Lets everything happen that is due until then.
+    fn run_until(&mut self, end: Duration) {
+        loop {
+            let plan = self.viewer.plan(self.now, self.pointer, &self.activity, &self.costs);
+            let wake = match plan {
+                Plan::Send(send) => {
+                    self.send(&send);
+                    continue;
+                }
+                Plan::Wait(wake) => wake,
+            };
+            let arrival = self.under_way.front().map(|update| update.0);
+            let next = [wake, arrival].into_iter().flatten().min().filter(|next| *next <= end);
+            let Some(next) = next else { break };
+            assert!(next > self.now || arrival == Some(next), "it asks to be woken later than now");
+            self.now = next.max(self.now);
+            while self.under_way.front().is_some_and(|update| update.0 <= self.now) {
+                let (_, seq, cells) = self.under_way.pop_front().expect("just looked");
+                for (at, shown) in cells {
+                    self.client[at] = shown;
+                }
+                self.viewer.drawn(seq, Duration::from_micros(500), self.now);
+            }
+        }
+        self.now = end;
+    }
+
+    fn send(&mut self, send: &Send) {
+        assert!(!self.hidden, "nobody looks");
+        assert!(self.video || send.video.is_empty(), "the client has no decoder");
+        assert!(send.tiles.overlap(&send.video).is_empty(), "once is enough");
+        assert!(!send.tiles.is_empty() || !send.video.is_empty(), "an update without content");
+        let bytes = send.tiles.area() + send.video.area() / 20;
+        let exact = self.viewer.exact_after(send);
+        let seq = self.viewer.sent(send, bytes, self.now);
+        assert_eq!(exact, self.viewer.is_exact());
+        self.activity.tiles_took(&send.tiles, send.tiles.area());
+        let columns = send.tiles.columns();
+        let shown = |cells: &CellSet, exact| {
+            let at = cells.iter().map(|(column, row)| row * columns + column).collect::<Vec<_>>();
+            at.into_iter().map(move |at| (at, exact)).collect::<Vec<_>>()
+        };
+        let cells = [shown(&send.tiles, true), shown(&send.video, false)].concat();
+        let cells = cells.into_iter().map(|(at, exact)| (at, Shown { version: self.screen[at], exact })).collect();
+        #[expect(clippy::cast_precision_loss, reason = "a test's bytes")]
+        let takes = Duration::from_secs_f64(bytes as f64 / self.rate);
+        self.link_busy_until = self.link_busy_until.max(self.now) + takes;
+        self.under_way.push_back((self.link_busy_until + self.delay, seq, cells));
+        self.most_in_flight = self.most_in_flight.max(self.under_way.len());
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Damage { x, y, width, height } => self.damage(Rect { x, y, width, height }),
+            Step::Motion { x, y, frames } => {
+                for _ in 0..frames {
+                    self.damage(Rect { x, y, width: 300, height: 200 });
+                    self.run_until(self.now + Duration::from_millis(16));
+                }
+            }
+            Step::Wait(ms) => self.run_until(self.now + Duration::from_millis(ms.into())),
+            Step::Pointer(x, y) => self.pointer = (x, y),
+            Step::Resize(width, height) => self.resize(width, height),
+            Step::Hide(hidden) => {
+                self.hidden = hidden;
+                self.viewer.set_view(hidden, 60);
+            }
+            Step::Refresh => {
+                self.client.fill(Shown { version: 0, exact: false });
+                self.viewer.restart(self.size.0, self.size.1);
+            }
+            Step::Reconnect => {
+                let (width, height) = self.size;
+                self.viewer = Viewer::new(ViewerOptions { width, height, video: self.video, refresh: 60 });
+                self.viewer.set_view(self.hidden, 60);
+                self.under_way.clear();
+                self.link_busy_until = self.now;
+                self.client.fill(Shown { version: 0, exact: false });
+                self.announce_size();
+            }
+            Step::Link { rate, delay } => {
+                self.rate = rate.into();
+                self.delay = Duration::from_millis(delay.into());
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        self.take(&Step::Hide(false));
+        self.run_until(self.now + Duration::from_secs(600));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn the_picture_always_becomes_exact(video: bool, steps in proptest::collection::vec(step(), 0..40)) {
+        let mut stage = Stage::new(video);
+        for step in &steps {
+            stage.take(step);
+        }
+        stage.rest();
+        for (shown, version) in stage.client.iter().zip(&stage.screen) {
+            prop_assert_eq!(*shown, Shown { version: *version, exact: true });
+        }
+        prop_assert!(stage.viewer.is_exact());
+        prop_assert!(stage.most_in_flight <= 32);
+        // And then nothing more happens.
+        prop_assert_eq!(stage.viewer.plan(stage.now, (0, 0), &stage.activity, &stage.costs), Plan::Wait(None));
+    }
+}
+
+fn rested(video: bool) -> Stage {
+    let mut stage = Stage::new(video);
+    stage.resize(1920, 1080);
+    stage.rest();
+    stage
+}
+
+#[test]
+fn small_damage_goes_at_once_as_tiles_and_large_damage_as_video() {
+    let mut stage = rested(true);
+    stage.rate = 50e6;
+    stage.damage(Rect { x: 100, y: 100, width: 300, height: 200 });
+    let Plan::Send(send) = stage.viewer.plan(stage.now, (0, 0), &stage.activity, &stage.costs) else {
+        panic!("at once")
+    };
+    assert!(send.video.is_empty() && !send.tiles.is_empty());
+    stage.rest();
+    stage.damage(Rect { x: 0, y: 0, width: 1920, height: 1080 });
+    let Plan::Send(send) = stage.viewer.plan(stage.now, (0, 0), &stage.activity, &stage.costs) else {
+        panic!("at once")
+    };
+    assert!(send.tiles.is_empty() && !send.video.is_empty());
+}
+
+#[test]
+fn on_a_slow_link_a_photographic_patch_goes_as_video_first() {
+    let mut stage = rested(true);
+    stage.rate = 625e3;
+    stage.delay = Duration::from_millis(20);
+    for _ in 0..20 {
+        stage.damage(Rect { x: 0, y: 0, width: 1920, height: 400 });
+        stage.rest();
+    }
+    stage.damage(Rect { x: 100, y: 100, width: 300, height: 200 });
+    let Plan::Send(send) = stage.viewer.plan(stage.now, (0, 0), &stage.activity, &stage.costs) else {
+        panic!("at once")
+    };
+    assert!(!send.video.is_empty());
+}
+
+#[test]
+fn refinement_begins_near_the_pointer() {
+    let mut stage = rested(true);
+    stage.rate = 1e6;
+    stage.damage(Rect { x: 0, y: 0, width: 1920, height: 1080 });
+    let start = stage.now;
+    stage.run_until(start + Duration::from_millis(99));
+    let Plan::Wait(Some(at)) = stage.viewer.plan(stage.now, (1800, 1000), &stage.activity, &stage.costs) else {
+        panic!("not before it is still")
+    };
+    assert_eq!(at, start + Duration::from_millis(100));
+    stage.now = at;
+    let Plan::Send(send) = stage.viewer.plan(stage.now, (1800, 1000), &stage.activity, &stage.costs) else {
+        panic!("now")
+    };
+    assert!(send.video.is_empty() && send.tiles.contains(1800 / 16, 1000 / 16) && !send.tiles.contains(0, 0));
+}
+
+#[test]
+fn a_slow_client_gets_fewer_updates_not_older_ones() {
+    let mut stage = rested(true);
+    stage.rate = 100e3;
+    stage.delay = Duration::from_millis(50);
+    let mut sent = 0;
+    for _ in 0..200 {
+        stage.damage(Rect { x: 0, y: 0, width: 1920, height: 1080 });
+        let before = stage.under_way.len();
+        stage.run_until(stage.now + Duration::from_millis(16));
+        sent += usize::from(stage.under_way.len() > before);
+        let waits = stage.link_busy_until.saturating_sub(stage.now);
+        assert!(waits < Duration::from_millis(2200), "{waits:?} of pictures wait on the link");
+    }
+    assert!(sent < 100);
+}

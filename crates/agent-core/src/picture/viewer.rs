@@ -1,0 +1,335 @@
+//! One client's picture: what of it is stale or lossy, what its link carries, and what to send next.
+
+use std::time::Duration;
+
+use protocol::stream::Rect;
+
+use super::activity::Activity;
+use super::cells::{CELL, CellSet};
+use super::link::Link;
+
+/// What went lossy is refined once it has been still for so long.
+pub const STILL: Duration = Duration::from_millis(100);
+/// Longest that one update of refinement, or of tiles where no video goes, may keep the link busy: new damage waits
+/// behind it.
+const CHUNK_TIME: Duration = Duration::from_millis(25);
+/// A chunk has at least so many cells; fewer are not worth a message.
+const CHUNK_CELLS: usize = 48;
+/// And at most so many: they take about 5 ms to encode, for which new damage waits.
+const MAX_CHUNK_CELLS: usize = 2048;
+/// Most updates under way, however long the delay.
+const MAX_IN_FLIGHT: usize = 32;
+/// What may be under way beyond what the link holds, seconds of its rate.
+const SLACK: Duration = Duration::from_millis(40);
+/// Weight of a new measurement.
+const WEIGHT: f64 = 0.2;
+
+/// What encoding costs, measured; shared by all viewers.
+#[derive(Debug, Clone, Copy)]
+pub struct Costs {
+    /// Nanoseconds a pixel.
+    pub tile_encode: f64,
+    /// Nanoseconds a pixel of the whole screen, as video codes that.
+    pub video_encode: f64,
+    /// Bytes a changed pixel.
+    pub video_bytes: f64,
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        Self { tile_encode: 12.0, video_encode: 5.0, video_bytes: 0.05 }
+    }
+}
+
+impl Costs {
+    pub fn tiles_took(&mut self, pixels: usize, time: Duration) {
+        learn(&mut self.tile_encode, nanos(time), pixels);
+    }
+
+    pub fn video_took(&mut self, screen_pixels: usize, time: Duration) {
+        learn(&mut self.video_encode, nanos(time), screen_pixels);
+    }
+
+    pub fn video_has(&mut self, changed_pixels: usize, bytes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "bytes of an access unit")]
+        learn(&mut self.video_bytes, bytes as f64, changed_pixels);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "pixels of a screen")]
+fn learn(value: &mut f64, total: f64, count: usize) {
+    // Too few say more about the fixed costs than about one of them.
+    if count >= 4096 {
+        *value += (total / count as f64 - *value) * WEIGHT;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds")]
+fn nanos(time: Duration) -> f64 {
+    time.as_nanos() as f64
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct ViewerOptions {
+    pub width: u16,
+    pub height: u16,
+    /// Whether the client decodes video.
+    pub video: bool,
+    /// Of the client's display, Hz.
+    pub refresh: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing for now; ask again at that time, or when something happens.
+    Wait(Option<Duration>),
+    Send(Send),
+}
+
+/// What the next update consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    pub tiles: CellSet,
+    pub video: CellSet,
+}
+
+/// Times are since any fixed moment.
+#[derive(Debug)]
+pub struct Viewer {
+    stale: CellSet,
+    lossy: CellSet,
+    link: Link,
+    seq: u32,
+    video: bool,
+    hidden: bool,
+    interval: Duration,
+    last_sent: Option<(Duration, bool)>,
+    /// Client's time to draw, nanoseconds a pixel.
+    tile_draw: f64,
+    /// Client's time to decode and draw a picture, nanoseconds a pixel of the screen.
+    video_draw: f64,
+    /// What the updates under way are made of: number, pixels of tiles, video.
+    drawing: std::collections::VecDeque<(u32, usize, bool)>,
+}
+
+impl Viewer {
+    pub fn new(options: ViewerOptions) -> Self {
+        Self {
+            stale: CellSet::all(options.width, options.height),
+            lossy: CellSet::empty(options.width, options.height),
+            link: Link::default(),
+            seq: 0,
+            video: options.video,
+            hidden: false,
+            interval: interval(options.refresh),
+            last_sent: None,
+            tile_draw: 10.0,
+            video_draw: 5.0,
+            drawing: std::collections::VecDeque::new(),
+        }
+    }
+
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Nobody sees the page while hidden, and nothing is sent. `refresh` in Hz.
+    pub fn set_view(&mut self, hidden: bool, refresh: u16) {
+        self.hidden = hidden;
+        self.interval = interval(refresh);
+    }
+
+    /// The screen has another size, or the client lost its picture.
+    pub fn restart(&mut self, width: u16, height: u16) {
+        self.stale = CellSet::all(width, height);
+        self.lossy = CellSet::empty(width, height);
+    }
+
+    /// The screen changed there.
+    pub fn damaged(&mut self, cells: &CellSet) {
+        self.stale.union(cells);
+        self.lossy.subtract(cells);
+    }
+
+    /// The client's picture, once drawn, equals the screen.
+    pub fn is_exact(&self) -> bool {
+        self.stale.is_empty() && self.lossy.is_empty()
+    }
+
+    /// The client has drawn all updates up to `seq`, the last of them in `took`.
+    pub fn drawn(&mut self, seq: u32, took: Duration, now: Duration) {
+        let screen = self.screen_pixels();
+        while let Some((number, pixels, video)) = self.drawing.front().copied().filter(|update| update.0 <= seq) {
+            self.drawing.pop_front();
+            if number == seq && video {
+                learn(&mut self.video_draw, nanos(took), screen);
+            } else if number == seq {
+                learn(&mut self.tile_draw, nanos(took), pixels);
+            }
+        }
+        self.link.drawn(seq, now);
+    }
+
+    fn screen_pixels(&self) -> usize {
+        let (width, height) = self.stale.size();
+        usize::from(width) * usize::from(height)
+    }
+
+    /// What to send now. `pointer` is what the user looks at, pixels.
+    pub fn plan(&self, now: Duration, pointer: (u16, u16), activity: &Activity, costs: &Costs) -> Plan {
+        if self.hidden || self.is_exact() {
+            return Plan::Wait(None);
+        }
+        if !self.link_is_free() {
+            return Plan::Wait(None);
+        }
+        if !self.stale.is_empty() {
+            if let Some(at) = self.paced_until(now) {
+                return Plan::Wait(Some(at));
+            }
+            return Plan::Send(self.newest(now, pointer, activity, costs));
+        }
+        let (still, next) = activity.still(&self.lossy, STILL, now);
+        if still.is_empty() {
+            return Plan::Wait(next.map(|wait| now + wait));
+        }
+        let tiles = self.chunk(&still, pointer, activity);
+        let (width, height) = tiles.size();
+        Plan::Send(Send { tiles, video: CellSet::empty(width, height) })
+    }
+
+    /// Whether another update would be seen about as soon as the link can carry it, instead of waiting in a queue.
+    fn link_is_free(&self) -> bool {
+        let (rate, _) = self.link.rate();
+        let delay = self.link.delay();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and bounded")]
+        let held = (rate * (delay + SLACK).as_secs_f64()) as usize;
+        let intervals = delay.as_nanos() / self.interval.as_nanos().max(1);
+        let updates = usize::try_from(intervals).unwrap_or(MAX_IN_FLIGHT).saturating_add(2).min(MAX_IN_FLIGHT);
+        self.link.updates_in_flight() < updates && self.link.bytes_in_flight() < held.max(1)
+    }
+
+    /// Drawing more often than the display refreshes shows nothing more.
+    fn paced_until(&self, now: Duration) -> Option<Duration> {
+        let (last, video) = self.last_sent?;
+        // A small update may come between two frames: it may be the answer to a key.
+        let gap = if video { self.interval.mul_f64(0.85) } else { self.interval.mul_f64(0.4) };
+        Some(last + gap).filter(|at| *at > now)
+    }
+
+    fn newest(&self, now: Duration, pointer: (u16, u16), activity: &Activity, costs: &Costs) -> Send {
+        let (width, height) = self.stale.size();
+        let mut send = Send { tiles: CellSet::empty(width, height), video: CellSet::empty(width, height) };
+        if !self.video {
+            send.tiles = self.chunk(&self.stale, pointer, activity);
+            return send;
+        }
+        // What keeps moving and what has just changed beside it, such as a menu over an animation, are two questions.
+        let moving = activity.moving(&self.stale, now);
+        let rest = self.stale.without(&moving);
+        for cells in [rest, moving] {
+            if self.video_is_sooner(&cells, activity, costs) {
+                send.video.union(&cells);
+            } else {
+                send.tiles.union(&cells);
+            }
+        }
+        // Tiles that would be seen later than the video anyway may as well be part of it.
+        if !send.video.is_empty() && !send.tiles.is_empty() && send.tiles.len() > CHUNK_CELLS * 4 {
+            send.video.union(&send.tiles);
+            send.tiles.clear();
+        }
+        send
+    }
+
+    /// Compares when the pixels would be seen.
+    #[expect(clippy::cast_precision_loss, reason = "pixels and bytes of a screen")]
+    fn video_is_sooner(&self, cells: &CellSet, activity: &Activity, costs: &Costs) -> bool {
+        if cells.is_empty() {
+            return false;
+        }
+        let area = cells.area() as f64;
+        let screen = self.screen_pixels() as f64;
+        let on_link = |bytes: f64| bytes / self.link.rate().0 * 1e9;
+        let tiles = area * (costs.tile_encode + self.tile_draw) + on_link(activity.tile_bytes(cells) as f64);
+        let video = screen * (costs.video_encode + self.video_draw) + on_link(area * costs.video_bytes);
+        video < tiles
+    }
+
+    /// As many of the cells as keep the link busy for `CHUNK_TIME`, those near the pointer first.
+    fn chunk(&self, cells: &CellSet, pointer: (u16, u16), activity: &Activity) -> CellSet {
+        let (rate, _) = self.link.rate();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and bounded")]
+        let budget = (rate * CHUNK_TIME.as_secs_f64()) as usize;
+        if cells.len() <= CHUNK_CELLS || (cells.len() <= MAX_CHUNK_CELLS && activity.tile_bytes(cells) <= budget) {
+            return cells.clone();
+        }
+        let (column, row) = (usize::from(pointer.0 / CELL), usize::from(pointer.1 / CELL));
+        // Blocks of 8 by 4 cells: neighbours compress together, and whole tiles are found in the client's cache.
+        let block = |(x, y): (usize, usize)| (x / 8, y / 4);
+        let near = |(x, y): (usize, usize)| {
+            let (dx, dy) = ((x * 8 + 4).abs_diff(column), (y * 4 + 2).abs_diff(row));
+            dx * dx + dy * dy
+        };
+        let mut blocks: Vec<(usize, usize)> = cells.iter().map(block).collect();
+        blocks.sort_unstable_by_key(|at| (near(*at), *at));
+        blocks.dedup();
+        let (width, height) = cells.size();
+        let mut chosen = CellSet::empty(width, height);
+        for (x, y) in blocks {
+            let side = CELL;
+            let scale = |cells: usize| u16::try_from(cells).unwrap_or(u16::MAX).saturating_mul(side);
+            let mut part = CellSet::empty(width, height);
+            part.insert(Rect { x: scale(x * 8), y: scale(y * 4), width: 8 * side, height: 4 * side });
+            part.intersect(cells);
+            let mut more = chosen.clone();
+            more.union(&part);
+            let enough = chosen.len() >= CHUNK_CELLS && activity.tile_bytes(&more) > budget;
+            if !chosen.is_empty() && (enough || more.len() > MAX_CHUNK_CELLS) {
+                break;
+            }
+            chosen = more;
+        }
+        chosen
+    }
+
+    /// An update that shows nothing, such as the new size of the screen. Being small, it tells the delay of the link.
+    pub fn sent_bare(&mut self, bytes: usize, now: Duration) -> u32 {
+        self.seq = self.seq.wrapping_add(1);
+        self.link.sent(self.seq, bytes, now);
+        self.seq
+    }
+
+    /// The update was encoded and handed to the carrier: it has that number.
+    pub fn sent(&mut self, send: &Send, bytes: usize, now: Duration) -> u32 {
+        self.seq = self.seq.wrapping_add(1);
+        self.stale.subtract(&send.tiles);
+        self.stale.subtract(&send.video);
+        self.lossy.union(&send.video);
+        self.lossy.subtract(&send.tiles);
+        let video = !send.video.is_empty();
+        self.last_sent = Some((now, video));
+        self.drawing.push_back((self.seq, send.tiles.area(), video));
+        self.link.sent(self.seq, bytes, now);
+        self.seq
+    }
+
+    /// The number that `sent` will give.
+    pub fn next_seq(&self) -> u32 {
+        self.seq.wrapping_add(1)
+    }
+
+    /// Whether the client is exact once this is drawn.
+    pub fn exact_after(&self, send: &Send) -> bool {
+        let sent = {
+            let mut all = send.tiles.clone();
+            all.union(&send.video);
+            all
+        };
+        send.video.is_empty() && self.stale.without(&sent).is_empty() && self.lossy.without(&send.tiles).is_empty()
+    }
+}
+
+fn interval(refresh: u16) -> Duration {
+    Duration::from_secs(1) / u32::from(refresh.clamp(10, 500))
+}
