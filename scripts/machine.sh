@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$here/.tools
 
 # To build both programs and the web pages.
-build_packages=(build-essential ca-certificates curl pkg-config)
+build_packages=(build-essential ca-certificates curl libx264-dev pkg-config)
 
 # What a session is made of. librsvg2-common draws GIMP's icons; tigervnc-standalone-server is the display where Xorg's
 # dummy driver can't be used; e2fsprogs, mount and libcap2-bin serve the disk quota and the sandbox.

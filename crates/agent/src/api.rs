@@ -26,11 +26,15 @@ use tokio::sync::oneshot;
 use crate::metrics;
 use crate::session::{Request, Shared};
 use crate::settings::Listen;
+use crate::transport;
 
 /// Largest request body, bytes.
 const MAX_BODY: usize = 16 * 1024;
 /// Bytes that may wait on the way between viewer and display, each way.
 const VNC_BUFFER: usize = 64 * 1024;
+
+/// The connection to a viewer, by way of the gateway.
+type Viewer = TokioIo<hyper::upgrade::Upgraded>;
 
 #[derive(Debug, Clone)]
 struct Api {
@@ -76,6 +80,7 @@ fn router(shared: Shared, token: &str) -> Router {
         .route(agent::WRITES_PATH, put(writes))
         .route(agent::END_PATH, post(end))
         .route(agent::VNC_PATH, get(vnc))
+        .route(agent::STREAM_PATH, get(stream))
         .route_layer(middleware::from_fn_with_state(api.clone(), authenticate));
     Router::new()
         .route("/health", get(|| async { "ok\n" }))
@@ -193,41 +198,67 @@ async fn end(State(api): State<Api>, JsonBody(request): JsonBody<EndRequest>) ->
 }
 
 async fn vnc(State(api): State<Api>, request: HttpRequest) -> Result<Response, Problem> {
-    if !wants_upgrade(request.headers()) {
-        let detail = "Send Connection: Upgrade and Upgrade: rfb.";
-        let mut response = Problem::new(StatusCode::UPGRADE_REQUIRED, "vnc.upgradeRequired", detail).into_response();
-        response.headers_mut().insert(UPGRADE, HeaderValue::from_static(agent::VNC_UPGRADE));
-        return Ok(response);
+    if !wants_upgrade(request.headers(), agent::VNC_UPGRADE) {
+        return Ok(upgrade_required(agent::VNC_UPGRADE));
     }
     let display = UnixStream::connect(api.shared.folders.run_file(paths::RFB_SOCKET)).await.map_err(|error| {
         tracing::debug!(%error, "the display takes no viewers");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "display.notReady", "The display is not up.")
     })?;
+    Ok(view(&api, request, agent::VNC_UPGRADE, |viewer| relay(viewer, display)))
+}
+
+async fn stream(State(api): State<Api>, request: HttpRequest) -> Result<Response, Problem> {
+    if !wants_upgrade(request.headers(), agent::STREAM_UPGRADE) {
+        return Ok(upgrade_required(agent::STREAM_UPGRADE));
+    }
+    let picture = api.shared.picture.borrow().clone();
+    let picture = picture
+        .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "display.notReady", "The display is not up."))?;
+    Ok(view(&api, request, agent::STREAM_UPGRADE, |viewer| async move {
+        let closed = transport::stream::serve(viewer, &picture).await;
+        tracing::debug!(%closed, "a viewer is gone");
+    }))
+}
+
+fn upgrade_required(protocol: &'static str) -> Response {
+    let detail = "Send Connection: Upgrade, and Upgrade with the protocol of this path.";
+    let mut response = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgradeRequired", detail).into_response();
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static(protocol));
+    response
+}
+
+/// Switches protocols and counts the viewer while it is served.
+fn view<F: Future<Output = ()> + Send + 'static>(
+    api: &Api,
+    request: HttpRequest,
+    protocol: &'static str,
+    serve: impl FnOnce(Viewer) -> F + Send + 'static,
+) -> Response {
     let upgraded = hyper::upgrade::on(request);
     let requests = api.shared.requests.clone();
     tokio::spawn(async move {
         match upgraded.await {
             Ok(viewer) => {
                 let _ = requests.send(Request::ViewerJoined).await;
-                relay(TokioIo::new(viewer), display).await;
+                serve(TokioIo::new(viewer)).await;
                 let _ = requests.send(Request::ViewerLeft).await;
             }
             Err(error) => tracing::debug!(%error, "a viewer left before it was connected"),
         }
     });
-    let headers = [(CONNECTION, "Upgrade"), (UPGRADE, agent::VNC_UPGRADE)];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+    (StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, "Upgrade"), (UPGRADE, protocol)]).into_response()
 }
 
 /// Copies both ways. Each side is read only as fast as the other takes it.
-async fn relay(mut viewer: TokioIo<hyper::upgrade::Upgraded>, mut display: UnixStream) {
+async fn relay(mut viewer: Viewer, mut display: UnixStream) {
     let copied = tokio::io::copy_bidirectional_with_sizes(&mut viewer, &mut display, VNC_BUFFER, VNC_BUFFER).await;
     if let Err(error) = copied {
         tracing::debug!(%error, "a viewer was cut off");
     }
 }
 
-fn wants_upgrade(headers: &HeaderMap) -> bool {
+fn wants_upgrade(headers: &HeaderMap, protocol: &str) -> bool {
     let has = |name, wanted: &str| {
         headers
             .get_all(name)
@@ -235,7 +266,7 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
             .filter_map(|value| value.to_str().ok())
             .any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case(wanted)))
     };
-    has(CONNECTION, "upgrade") && has(UPGRADE, agent::VNC_UPGRADE)
+    has(CONNECTION, "upgrade") && has(UPGRADE, protocol)
 }
 
 /// The file a request names, if it is a file and really inside the workspace, links followed.
@@ -341,9 +372,9 @@ mod tests {
     #[test]
     fn upgrades_are_recognised_among_other_words() {
         let mut headers = HeaderMap::new();
-        assert!(!wants_upgrade(&headers));
+        assert!(!wants_upgrade(&headers, agent::VNC_UPGRADE));
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("RFB"));
-        assert!(wants_upgrade(&headers));
+        assert!(wants_upgrade(&headers, agent::VNC_UPGRADE));
     }
 }

@@ -3,11 +3,14 @@
 mod api;
 mod check;
 mod display;
+mod encode;
 mod gimp;
 mod metrics;
+mod picture;
 mod session;
 mod settings;
 mod supervise;
+mod transport;
 mod warm;
 
 use std::ffi::OsString;

@@ -31,6 +31,7 @@ use crate::gimp::profile::Profile;
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
 use crate::gimp::unsaved::{Saved, Saver};
 use crate::gimp::version::{self, Version};
+use crate::picture::Picture;
 use crate::settings::Folders;
 use crate::supervise::children::{Children, Death};
 use crate::supervise::guard::Inherited;
@@ -85,6 +86,8 @@ pub struct Shared {
     pub control: Control,
     pub folders: Folders,
     pub processes: watch::Receiver<Vec<(Supervised, i32)>>,
+    /// Of the present display.
+    pub picture: watch::Receiver<Option<Picture>>,
     screen: watch::Receiver<Option<SharedScreen>>,
     /// When the user was last known to do something; at first, when the agent started.
     last_input: Arc<Mutex<Instant>>,
@@ -166,6 +169,7 @@ pub struct Session {
     status: watch::Sender<AgentStatus>,
     processes: watch::Sender<Vec<(Supervised, i32)>>,
     screen: watch::Sender<Option<SharedScreen>>,
+    picture: watch::Sender<Option<Picture>>,
     size: watch::Sender<ScreenSize>,
     program: Program,
     cookie: Cookie,
@@ -248,6 +252,7 @@ impl Session {
             status: watch::Sender::new(status),
             processes: watch::Sender::new(Vec::new()),
             screen: watch::Sender::new(None),
+            picture: watch::Sender::new(None),
             size: watch::Sender::new(size),
             program,
             cookie,
@@ -279,6 +284,7 @@ impl Session {
             control,
             folders,
             processes: session.processes.subscribe(),
+            picture: session.picture.subscribe(),
             screen: session.screen.subscribe(),
             last_input: Arc::new(Mutex::new(started)),
         };
@@ -346,6 +352,7 @@ impl Session {
         if death.what == Supervised::Display {
             self.display = None;
             self.screen.send_replace(None);
+            self.picture.send_replace(None);
         }
         if death.what == Supervised::Gimp {
             self.stop_waiting();
@@ -363,6 +370,7 @@ impl Session {
                     self.display = Some(display);
                     self.version = Some(version);
                     self.screen.send_replace(Some(Arc::new(Mutex::new(*screen))));
+                    self.show(display);
                     self.pending.push_back(Input::Up(Supervised::Display));
                 }
                 (Err(error), _) => {
@@ -388,6 +396,14 @@ impl Session {
                 tracing::info!(copies = saved.copies, outcome = ?saved.outcome, "unsaved images copied");
                 self.pending.push_back(Input::SaveFinished(saved.outcome));
             }
+        }
+    }
+
+    /// Without it VNC still shows the picture.
+    fn show(&self, display: u32) {
+        match Picture::start(display, self.cookie.clone()) {
+            Ok(picture) => drop(self.picture.send_replace(Some(picture))),
+            Err(error) => tracing::error!(%error, "the picture cannot be streamed"),
         }
     }
 

@@ -198,6 +198,15 @@ impl Viewer {
         Plan::Send(Send { tiles, video: CellSet::empty(width, height) })
     }
 
+    /// When damage could be sent: now, or after the time that the display's refresh asks for. None: not before the client
+    /// has drawn more, or is seen again.
+    pub fn ready_at(&self, now: Duration) -> Option<Duration> {
+        if self.hidden || !self.link_is_free() {
+            return None;
+        }
+        Some(self.paced_until(now).unwrap_or(now))
+    }
+
     /// Whether another update would be seen about as soon as the link can carry it, instead of waiting in a queue.
     fn link_is_free(&self) -> bool {
         let (rate, _) = self.link.rate();

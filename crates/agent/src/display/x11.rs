@@ -36,6 +36,8 @@ pub enum Error {
     Socket(#[from] std::io::Error),
     #[error("the X server has no output to size")]
     NoOutput,
+    #[error("the X server's pixels are not of 24 bits in 32")]
+    Pixels,
     #[error("cancelled")]
     Cancelled,
 }

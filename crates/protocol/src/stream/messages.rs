@@ -52,7 +52,7 @@ pub enum ToAgent {
     Prove {
         id: u32,
     },
-    /// The client lost its picture or its decoder: everything anew, beginning with a keyframe.
+    /// The client lost its picture or its decoder: everything anew, beginning with `Op::Size`. Numbers go on.
     Refresh,
     View(View),
     Signal {
@@ -119,7 +119,8 @@ pub struct Update {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", rename_all = "camelCase")]
 pub enum Op {
-    /// The screen has this size from now on; what was drawn is void.
+    /// The screen has this size from now on; what was drawn and what is in the cache are void. The first operation of a
+    /// connection, and of what answers a `Refresh`.
     Size { width: u16, height: u16 },
     /// One colour.
     Fill { rect: Rect, rgb: [u8; 3] },

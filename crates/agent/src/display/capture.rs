@@ -1,0 +1,311 @@
+//! Reads the screen: what changed, and only that. XDamage tells that something did, MIT-SHM brings the pixels; a copy of
+//! the screen is kept, so that what was drawn again without being different is no change, and what is sent later needs no
+//! question to the X server.
+//!
+//! Nothing happens until somebody asks: damage that nobody takes gathers in the X server, silently.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use agent_core::picture::{CELL, CellSet};
+use protocol::stream::Rect;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use x11rb::connection::{Connection, RequestConnection};
+use x11rb::errors::ReplyError;
+use x11rb::protocol::damage::{ConnectionExt as _, Damage, ReportLevel};
+use x11rb::protocol::shm::{self, ConnectionExt as _};
+use x11rb::protocol::xfixes::{ConnectionExt as _, Region};
+use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, EventMask, ImageFormat, ImageOrder};
+use x11rb::protocol::{ErrorKind, Event};
+
+use super::server::Cookie;
+use super::x11::{Client, Error, Result};
+use crate::encode::Pixels;
+
+/// Bytes of one pixel, as the X server keeps them: blue, green, red, unused.
+const PIXEL: usize = 4;
+const DEPTH: u8 = 24;
+const ALL_PLANES: u32 = !0;
+
+/// What became of the screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// These cells look different; may be none.
+    Cells(CellSet),
+    /// The screen has another size; all of it is new.
+    Resized,
+}
+
+/// The screen as last read, whole cells: its rows and columns go on, in black, to the next multiple of `CELL`.
+#[derive(Debug)]
+struct Shadow {
+    width: u16,
+    height: u16,
+    stride: usize,
+    bytes: Vec<u8>,
+}
+
+impl Shadow {
+    fn new(width: u16, height: u16) -> Self {
+        let whole = |pixels: u16| usize::from(pixels).next_multiple_of(CELL.into());
+        let stride = whole(width) * PIXEL;
+        Self { width, height, stride, bytes: vec![0; stride * whole(height)] }
+    }
+
+    /// Takes over what was read of a rectangle of whole cells; notes the cells that differ.
+    fn update(&mut self, rect: Rect, read: &[u8], changed: &mut CellSet) {
+        let row_bytes = usize::from(rect.width) * PIXEL;
+        if row_bytes == 0 {
+            return;
+        }
+        let cell_bytes = usize::from(CELL) * PIXEL;
+        let first_column = usize::from(rect.x / CELL);
+        for (y, row) in (usize::from(rect.y)..).zip(read.chunks_exact(row_bytes)) {
+            let at = y * self.stride + usize::from(rect.x) * PIXEL;
+            let Some(known) = self.bytes.get_mut(at..at + row_bytes) else { return };
+            if known == row {
+                continue;
+            }
+            let cells = known.chunks_mut(cell_bytes).zip(row.chunks(cell_bytes)).enumerate();
+            for (column, (known, read)) in cells {
+                if known != read {
+                    known.copy_from_slice(read);
+                    changed.insert_cell(first_column + column, y / usize::from(CELL));
+                }
+            }
+        }
+    }
+}
+
+/// Memory shared with the X server.
+#[derive(Debug)]
+struct Shared {
+    segment: shm::Seg,
+    memory: OwnedFd,
+    size: u64,
+}
+
+#[derive(Debug)]
+pub struct Capture {
+    client: Client,
+    damage: Damage,
+    region: Region,
+    shared: Option<Shared>,
+    shadow: Shadow,
+    scratch: Vec<u8>,
+    damaged: bool,
+    resized: bool,
+}
+
+impl Capture {
+    /// Connects and reads the whole screen.
+    ///
+    /// # Errors
+    /// When the server lacks DAMAGE or XFIXES, or its pixels are not of 24 bits in 32.
+    pub fn open(display: u32, cookie: &Cookie) -> Result<Self> {
+        let client = Client::connect(display, cookie)?;
+        let Client { conn, root } = &client;
+        let root = *root;
+        if !has_usual_pixels(&client) {
+            return Err(Error::Pixels);
+        }
+        conn.xfixes_query_version(5, 0)?.reply()?;
+        conn.damage_query_version(1, 1)?.reply()?;
+        let events = ChangeWindowAttributesAux::new().event_mask(EventMask::STRUCTURE_NOTIFY);
+        conn.change_window_attributes(root, &events)?;
+        let damage = conn.generate_id()?;
+        conn.damage_create(damage, root, ReportLevel::NON_EMPTY)?.check()?;
+        let region = conn.generate_id()?;
+        conn.xfixes_create_region(region, &[])?;
+        let geometry = conn.get_geometry(root)?.reply()?;
+        let mut capture = Self {
+            shadow: Shadow::new(geometry.width, geometry.height),
+            client,
+            damage,
+            region,
+            shared: None,
+            scratch: vec![],
+            damaged: false,
+            resized: true,
+        };
+        if capture.client.conn.extension_information(shm::X11_EXTENSION_NAME)?.is_some() {
+            capture.client.conn.shm_query_version()?.reply()?;
+        }
+        capture.take()?;
+        Ok(capture)
+    }
+
+    pub fn size(&self) -> (u16, u16) {
+        (self.shadow.width, self.shadow.height)
+    }
+
+    /// The screen as last taken. Goes on to whole cells.
+    pub fn pixels(&self) -> Pixels<'_> {
+        Pixels { bytes: &self.shadow.bytes, stride: self.shadow.stride }
+    }
+
+    /// What becomes readable when the screen changes. Ask `changed` first: events may have been read already.
+    pub fn events(&self) -> BorrowedFd<'_> {
+        self.client.conn.stream().as_fd()
+    }
+
+    /// Whether there is something to take. Does not wait.
+    pub fn changed(&mut self) -> Result<bool> {
+        while let Some(event) = self.client.conn.poll_for_event()? {
+            match event {
+                Event::DamageNotify(_) => self.damaged = true,
+                Event::ConfigureNotify(event)
+                    if event.window == self.client.root && (event.width, event.height) != self.size() =>
+                {
+                    self.resized = true;
+                }
+                Event::Error(error) => tracing::debug!(?error, "the X server refused a request"),
+                _ => {}
+            }
+        }
+        Ok(self.damaged || self.resized)
+    }
+
+    /// Reads what changed since the last call.
+    pub fn take(&mut self) -> Result<Change> {
+        self.changed()?;
+        if !self.resized {
+            let taken = self.take_damage();
+            return match taken {
+                // The screen shrank between the event and the question.
+                Err(Error::Reply(ReplyError::X11Error(error))) if error.error_kind == ErrorKind::Match => {
+                    self.resized = true;
+                    self.take()
+                }
+                other => other.map(Change::Cells),
+            };
+        }
+        // A size that changes again meanwhile is told by another event.
+        self.resized = false;
+        self.damaged = false;
+        let geometry = self.client.conn.get_geometry(self.client.root)?.reply()?;
+        self.shadow = Shadow::new(geometry.width, geometry.height);
+        self.share_memory()?;
+        self.client.conn.damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)?;
+        let all = CellSet::all(geometry.width, geometry.height);
+        self.read(&all)?;
+        Ok(Change::Resized)
+    }
+
+    fn take_damage(&mut self) -> Result<CellSet> {
+        let (width, height) = self.size();
+        let mut damaged = CellSet::empty(width, height);
+        if !self.damaged {
+            return Ok(damaged);
+        }
+        self.damaged = false;
+        // First take the damage, then the pixels: what is drawn in between is reported again.
+        let conn = &self.client.conn;
+        conn.damage_subtract(self.damage, x11rb::NONE, self.region)?;
+        for rectangle in conn.xfixes_fetch_region(self.region)?.reply()?.rectangles {
+            damaged.insert(clipped(rectangle));
+        }
+        self.read(&damaged)
+    }
+
+    /// Like `take`, but of the whole screen, damaged or not: for proofs.
+    pub fn read_again(&mut self) -> Result<Change> {
+        match self.take()? {
+            Change::Resized => Ok(Change::Resized),
+            Change::Cells(mut changed) => {
+                let (width, height) = self.size();
+                changed.union(&self.read(&CellSet::all(width, height))?);
+                Ok(Change::Cells(changed))
+            }
+        }
+    }
+
+    /// Brings the shadow up to date there; returns which cells differed.
+    fn read(&mut self, cells: &CellSet) -> Result<CellSet> {
+        let (width, height) = self.size();
+        let mut changed = CellSet::empty(width, height);
+        for rect in cells.rects() {
+            self.get_image(rect)?;
+            self.shadow.update(rect, &self.scratch, &mut changed);
+        }
+        Ok(changed)
+    }
+
+    /// Reads a rectangle into `scratch`.
+    fn get_image(&mut self, rect: Rect) -> Result<()> {
+        let Client { conn, root } = &self.client;
+        let (x, y) = (signed(rect.x), signed(rect.y));
+        let Some(shared) = &self.shared else {
+            let image = conn.get_image(ImageFormat::Z_PIXMAP, *root, x, y, rect.width, rect.height, ALL_PLANES)?;
+            self.scratch = image.reply()?.data;
+            return Ok(());
+        };
+        let format = u8::from(ImageFormat::Z_PIXMAP);
+        conn.shm_get_image(*root, x, y, rect.width, rect.height, ALL_PLANES, format, shared.segment, 0)?.reply()?;
+        self.scratch.resize(usize::from(rect.width) * usize::from(rect.height) * PIXEL, 0);
+        // Read, not mapped: it has to be copied anyway, and so no other process can change it under our hands.
+        let mut done = 0;
+        while done < self.scratch.len() {
+            match rustix::io::pread(&shared.memory, &mut self.scratch[done..], done as u64).map_err(io::Error::from)? {
+                0 => return Err(Error::Socket(io::ErrorKind::UnexpectedEof.into())),
+                more => done += more,
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory for one picture. Without it pixels come through the socket.
+    fn share_memory(&mut self) -> Result<()> {
+        let size = self.shadow.bytes.len() as u64;
+        if self.shared.as_ref().is_some_and(|shared| shared.size >= size && shared.size <= size * 4) {
+            return Ok(());
+        }
+        let conn = &self.client.conn;
+        if let Some(old) = self.shared.take() {
+            conn.shm_detach(old.segment)?;
+        }
+        if conn.extension_information(shm::X11_EXTENSION_NAME)?.is_none() {
+            return Ok(());
+        }
+        let memory = memfd_create("screen", MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        ftruncate(&memory, size).map_err(io::Error::from)?;
+        let segment = conn.generate_id()?;
+        let theirs = memory.try_clone()?;
+        match conn.shm_attach_fd(segment, theirs, false)?.check() {
+            Ok(()) => self.shared = Some(Shared { segment, memory, size }),
+            Err(error) => tracing::warn!(%error, "the X server does not share memory; pixels take longer"),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _gone = self.client.conn.damage_destroy(self.damage);
+        let _gone = self.client.conn.flush();
+    }
+}
+
+fn has_usual_pixels(client: &Client) -> bool {
+    let setup = client.conn.setup();
+    let depth = setup.roots.first().map(|screen| screen.root_depth);
+    let format = setup.pixmap_formats.iter().find(|format| Some(format.depth) == depth);
+    depth == Some(DEPTH)
+        && setup.image_byte_order == ImageOrder::LSB_FIRST
+        && format.is_some_and(|format| usize::from(format.bits_per_pixel) == PIXEL * 8)
+}
+
+fn clipped(rectangle: x11rb::protocol::xproto::Rectangle) -> Rect {
+    let cut = |from: i16, length: u16| {
+        let end = i32::from(from) + i32::from(length);
+        let from = u16::try_from(from.max(0)).unwrap_or(0);
+        (from, u16::try_from(end - i32::from(from)).unwrap_or(0))
+    };
+    let ((x, width), (y, height)) = (cut(rectangle.x, rectangle.width), cut(rectangle.y, rectangle.height));
+    Rect { x, y, width, height }
+}
+
+/// Screens are at most 32767 pixels wide.
+fn signed(position: u16) -> i16 {
+    i16::try_from(position).unwrap_or(i16::MAX)
+}

@@ -1,0 +1,254 @@
+//! Lossless tiles; `protocol::stream::TileCodec` says how they are packed.
+//!
+//! Chosen by content: one colour is an `Op::Fill`, at most 256 colours an indexed tile (icons, text, menus), all else
+//! planes of differences, whose predictor is the one that leaves the least on some of the rows.
+
+use std::io;
+
+use bytes::Bytes;
+use protocol::stream::{Rect, TileCodec};
+
+use super::Pixels;
+
+/// Zstandard's level: faster ones take nearly as long and leave more.
+const LEVEL: i32 = 1;
+/// Every so many rows are looked at to choose a predictor.
+const SAMPLED_ROWS: usize = 4;
+/// Slots of the table of colours: 2^10, as `Colours::slot` takes 10 bits of a hash.
+const TABLE: usize = 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoded {
+    Fill([u8; 3]),
+    Tile(TileCodec, Bytes),
+}
+
+/// One thread's encoder and its buffers.
+pub struct TileEncoder {
+    compressor: zstd::bulk::Compressor<'static>,
+    /// Red, green, blue of each pixel.
+    rgb: Vec<[u8; 3]>,
+    planes: Vec<u8>,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+    colours: Colours,
+}
+
+impl TileEncoder {
+    /// # Errors
+    /// When memory is short.
+    pub fn new() -> io::Result<Self> {
+        let compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        Ok(Self { compressor, rgb: vec![], planes: vec![], plain: vec![], packed: vec![], colours: Colours::default() })
+    }
+
+    /// # Errors
+    /// When memory is short, or the rectangle is empty or not within the pixels.
+    pub fn encode(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<Encoded> {
+        self.rgb.clear();
+        for y in rect.y..rect.y.saturating_add(rect.height) {
+            let row = pixels.row(rect.x, y, rect.width);
+            self.rgb.extend(row.chunks_exact(4).map(|pixel| [pixel[2], pixel[1], pixel[0]]));
+        }
+        let width = usize::from(rect.width);
+        if self.rgb.is_empty() || self.rgb.len() != width * usize::from(rect.height) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if !self.colours.find(&self.rgb) {
+            return self.planes(width);
+        }
+        match self.colours.list[..] {
+            [colour] => Ok(Encoded::Fill(colour)),
+            _ => self.palette(width),
+        }
+    }
+
+    fn palette(&mut self, width: usize) -> io::Result<Encoded> {
+        let colours = &self.colours.list;
+        let bits = match colours.len() {
+            0..=2 => 1,
+            3..=4 => 2,
+            5..=16 => 4,
+            _ => 8,
+        };
+        self.plain.clear();
+        for row in self.rgb.chunks_exact(width) {
+            for group in row.chunks(8 / bits) {
+                let indices = group.iter().enumerate().map(|(at, colour)| (at, self.colours.index(*colour)));
+                self.plain.push(indices.fold(0, |byte, (at, index)| byte | index << (8 - bits * (at + 1))));
+            }
+        }
+        self.packed.clear();
+        self.packed.push(u8::try_from(colours.len() - 1).unwrap_or(u8::MAX));
+        self.packed.extend(colours.iter().flatten());
+        self.compress(TileCodec::Palette)
+    }
+
+    fn planes(&mut self, width: usize) -> io::Result<Encoded> {
+        let count = self.rgb.len();
+        self.planes.resize(count * 3, 0);
+        let (green, rest) = self.planes.split_at_mut(count);
+        let (red, blue) = rest.split_at_mut(count);
+        for (((pixel, green), red), blue) in self.rgb.iter().zip(green).zip(red).zip(blue) {
+            *green = pixel[1];
+            *red = pixel[0].wrapping_sub(pixel[1]);
+            *blue = pixel[2].wrapping_sub(pixel[1]);
+        }
+        let predictor = best_predictor(&self.planes[..count], width);
+        self.plain.resize(count * 3, 0);
+        for (plane, out) in self.planes.chunks_exact(count).zip(self.plain.chunks_exact_mut(count)) {
+            let zeros = vec![0; width];
+            let above = std::iter::once(&zeros[..]).chain(plane.chunks_exact(width));
+            for ((row, above), out) in plane.chunks_exact(width).zip(above).zip(out.chunks_exact_mut(width)) {
+                predictor.differences(row, above, out);
+            }
+        }
+        self.packed.clear();
+        self.packed.push(predictor as u8);
+        self.compress(TileCodec::Planes)
+    }
+
+    /// Appends `plain`, compressed, to `packed`.
+    fn compress(&mut self, codec: TileCodec) -> io::Result<Encoded> {
+        let head = self.packed.len();
+        self.packed.resize(head + zstd::zstd_safe::compress_bound(self.plain.len()), 0);
+        let length = self.compressor.compress_to_buffer(&self.plain, &mut self.packed[head..])?;
+        self.packed.truncate(head + length);
+        if self.packed.len() >= self.rgb.len() * 3 {
+            return Ok(Encoded::Tile(TileCodec::Raw, self.rgb.concat().into()));
+        }
+        Ok(Encoded::Tile(codec, Bytes::copy_from_slice(&self.packed)))
+    }
+}
+
+impl std::fmt::Debug for TileEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TileEncoder")
+    }
+}
+
+/// The numbers are those on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Predictor {
+    Left = 0,
+    Above = 1,
+    Median = 2,
+}
+
+impl Predictor {
+    /// `above` is as long as the row; nothing but 0 is left of either.
+    fn differences(self, row: &[u8], above: &[u8], out: &mut [u8]) {
+        let left = std::iter::once(&0).chain(row);
+        match self {
+            Self::Left => {
+                for ((out, pixel), left) in out.iter_mut().zip(row).zip(left) {
+                    *out = pixel.wrapping_sub(*left);
+                }
+            }
+            Self::Above => {
+                for ((out, pixel), above) in out.iter_mut().zip(row).zip(above) {
+                    *out = pixel.wrapping_sub(*above);
+                }
+            }
+            Self::Median => {
+                let corner = std::iter::once(&0).chain(above);
+                for ((((out, pixel), left), above), corner) in out.iter_mut().zip(row).zip(left).zip(above).zip(corner)
+                {
+                    *out = pixel.wrapping_sub(median(*left, *above, *corner));
+                }
+            }
+        }
+    }
+}
+
+/// ITU-T T.87, A.3.
+fn median(left: u8, above: u8, corner: u8) -> u8 {
+    let (low, high) = (left.min(above), left.max(above));
+    if corner >= high {
+        low
+    } else if corner <= low {
+        high
+    } else {
+        left.wrapping_add(above).wrapping_sub(corner)
+    }
+}
+
+/// The one that leaves the smallest differences on some rows of the plane.
+fn best_predictor(plane: &[u8], width: usize) -> Predictor {
+    let rows = plane.len() / width;
+    if rows < 2 {
+        return Predictor::Left;
+    }
+    let step = (rows / SAMPLED_ROWS).max(1);
+    let mut out = vec![0; width];
+    let mut left_over = |predictor: Predictor| -> u32 {
+        let sampled = (1..rows).step_by(step).map(|row| {
+            let (above, this) = (&plane[(row - 1) * width..row * width], &plane[row * width..(row + 1) * width]);
+            predictor.differences(this, above, &mut out);
+            out.iter().map(|difference| u32::from(difference.cast_signed().unsigned_abs())).sum::<u32>()
+        });
+        sampled.sum()
+    };
+    let candidates = [Predictor::Left, Predictor::Above, Predictor::Median];
+    candidates.into_iter().min_by_key(|predictor| left_over(*predictor)).unwrap_or(Predictor::Left)
+}
+
+/// The colours of a tile, if they are few: a hash table with open addressing.
+#[derive(Debug)]
+struct Colours {
+    list: Vec<[u8; 3]>,
+    /// Index into `list` plus 1; 0: free.
+    table: Box<[u16; TABLE]>,
+}
+
+impl Default for Colours {
+    fn default() -> Self {
+        Self { list: Vec::with_capacity(256), table: Box::new([0; TABLE]) }
+    }
+}
+
+impl Colours {
+    /// Whether there are at most 256, which are then in `list`.
+    fn find(&mut self, pixels: &[[u8; 3]]) -> bool {
+        self.list.clear();
+        self.table.fill(0);
+        let mut last = None;
+        for pixel in pixels {
+            if last == Some(*pixel) {
+                continue;
+            }
+            last = Some(*pixel);
+            let slot = self.slot(*pixel);
+            if self.table[slot] == 0 {
+                if self.list.len() == 256 {
+                    return false;
+                }
+                self.list.push(*pixel);
+                self.table[slot] = u16::try_from(self.list.len()).unwrap_or(u16::MAX);
+            }
+        }
+        true
+    }
+
+    /// Where the colour is or belongs. The table is never more than a quarter full.
+    fn slot(&self, colour: [u8; 3]) -> usize {
+        let [red, green, blue] = colour.map(u32::from);
+        // Fibonacci hashing: the upper bits of a product with 2^32 / phi.
+        let mut slot = ((red << 16 | green << 8 | blue).wrapping_mul(0x9E37_79B9) >> 22) as usize;
+        loop {
+            match self.table[slot] {
+                0 => return slot,
+                index if self.list.get(usize::from(index) - 1) == Some(&colour) => return slot,
+                _ => slot = (slot + 1) % TABLE,
+            }
+        }
+    }
+
+    /// Of a colour that was found.
+    fn index(&self, colour: [u8; 3]) -> u8 {
+        u8::try_from(self.table[self.slot(colour)].saturating_sub(1)).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a client does, in the simplest way.
+fn decode(encoded: &Encoded, rect: Rect) -> Vec<[u8; 3]> {
+    let (width, height) = (usize::from(rect.width), usize::from(rect.height));
+    let (codec, data) = match encoded {
+        Encoded::Fill(colour) => return vec![*colour; width * height],
+        Encoded::Tile(codec, data) => (*codec, data),
+    };
+    let unpack = |from: usize| zstd::bulk::decompress(&data[from..], width * height * 3).expect("a Zstandard frame");
+    match codec {
+        TileCodec::Raw => data.chunks_exact(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(),
+        TileCodec::Palette => {
+            let colours: Vec<_> = data[1..1 + (usize::from(data[0]) + 1) * 3].chunks_exact(3).collect();
+            let bits = match colours.len() {
+                0..=2 => 1,
+                3..=4 => 2,
+                5..=16 => 4,
+                _ => 8,
+            };
+            let indices = unpack(1 + colours.len() * 3);
+            let stride = (width * bits).div_ceil(8);
+            let pixel = |x: usize, y: usize| {
+                let byte = indices[y * stride + x * bits / 8];
+                let index = usize::from(byte >> (8 - bits - x * bits % 8)) & ((1 << bits) - 1);
+                [colours[index][0], colours[index][1], colours[index][2]]
+            };
+            (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| pixel(x, y)).collect()
+        }
+        TileCodec::Planes => {
+            let mut planes = unpack(1);
+            for plane in planes.chunks_exact_mut(width * height) {
+                for at in 0..width * height {
+                    let left = if at % width > 0 { plane[at - 1] } else { 0 };
+                    let above = if at >= width { plane[at - width] } else { 0 };
+                    let corner = if at % width > 0 && at > width { plane[at - width - 1] } else { 0 };
+                    let predicted = match data[0] {
+                        0 => left,
+                        1 => above,
+                        _ => median(left, above, corner),
+                    };
+                    plane[at] = plane[at].wrapping_add(predicted);
+                }
+            }
+            let (green, rest) = planes.split_at(width * height);
+            let (red, blue) = rest.split_at(width * height);
+            let pixels = green.iter().zip(red).zip(blue);
+            pixels.map(|((green, red), blue)| [red.wrapping_add(*green), *green, blue.wrapping_add(*green)]).collect()
+        }
+    }
+}
+
+fn check(bytes: &[u8], screen_width: u16, rect: Rect) -> Encoded {
+    let pixels = Pixels { bytes, stride: usize::from(screen_width) * 4 };
+    let encoded = TileEncoder::new().expect("memory").encode(pixels, rect).expect("encodes");
+    let wanted: Vec<_> = (rect.y..rect.y + rect.height)
+        .flat_map(|y| pixels.row(rect.x, y, rect.width).chunks_exact(4).map(|p| [p[2], p[1], p[0]]))
+        .collect();
+    assert!(decode(&encoded, rect) == wanted, "{encoded:?}");
+    encoded
+}
+
+#[test]
+fn the_codec_follows_the_content() {
+    let rect = Rect { x: 1, y: 1, width: 63, height: 62 };
+    let screen = |pixel: &dyn Fn(u32, u32) -> [u8; 3]| -> Vec<u8> {
+        let positions = (0..64).flat_map(|y| (0..64).map(move |x| (x, y)));
+        positions
+            .flat_map(|(x, y)| {
+                let [r, g, b] = pixel(x, y);
+                [b, g, r, 0x55]
+            })
+            .collect()
+    };
+    let flat = check(&screen(&|_, _| [1, 2, 3]), 64, rect);
+    assert_eq!(flat, Encoded::Fill([1, 2, 3]));
+    for colours in [2, 3, 4, 5, 16, 17, 200, 256] {
+        let few = check(&screen(&|x, y| [((x + y * 64) % colours) as u8, 9, 0]), 64, rect);
+        assert!(matches!(few, Encoded::Tile(TileCodec::Palette, _)), "{colours}: {few:?}");
+    }
+    let gradient = check(&screen(&|x, y| [(x * 4) as u8, (y * 4) as u8, (x + y) as u8]), 64, rect);
+    assert!(matches!(&gradient, Encoded::Tile(TileCodec::Planes, data) if data.len() < 1000), "{gradient:?}");
+    let mut seed = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    })
+    .take(64 * 64 * 4)
+    .collect();
+    assert!(matches!(check(&noise, 64, rect), Encoded::Tile(TileCodec::Raw, _)));
+}
+
+#[test]
+fn a_rectangle_outside_is_an_error() {
+    let pixels = Pixels { bytes: &[0; 64], stride: 16 };
+    let mut encoder = TileEncoder::new().expect("memory");
+    for rect in [
+        Rect { x: 0, y: 3, width: 4, height: 2 },
+        Rect { x: 0, y: 0, width: 0, height: 4 },
+        Rect { x: 9, y: 65_535, width: 9, height: 9 },
+    ] {
+        assert!(encoder.encode(pixels, rect).is_err(), "{rect:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_pixel_comes_back(
+        (width, height) in (1_u16..50, 1_u16..40),
+        kind in 0_u8..4,
+        seed in any::<u64>(),
+    ) {
+        let mut state = seed | 1;
+        let mut random = move || { state ^= state << 13; state ^= state >> 7; state ^= state << 17; (state >> 32) as u32 };
+        let bytes: Vec<u8> = (0..usize::from(width) * usize::from(height))
+            .flat_map(|at| {
+                let at = at as u32;
+                match kind {
+                    0 => [random() as u8, random() as u8, random() as u8, 0],
+                    1 => [(random() % 5) as u8, 0, 200, 9],
+                    2 => [(at / 3) as u8, at as u8, (at / 7) as u8, 1],
+                    _ => [128 + (random() % 3) as u8, (at % 200) as u8, (random() % 300 / 299) as u8, 2],
+                }
+            })
+            .collect();
+        check(&bytes, width, Rect { x: 0, y: 0, width, height });
+    }
+}

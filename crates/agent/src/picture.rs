@@ -1,0 +1,158 @@
+//! The picture of one display: a thread that reads what changed, asks `agent_core::picture` what each viewer should get,
+//! encodes it, once for all who get the same, and hands it to their connections.
+//!
+//! It sleeps until the screen changes, a viewer says something, or something lossy has been still long enough; without
+//! viewers it holds no picture at all. A viewer that does not take what it gets is dropped, never waited for.
+
+mod encoding;
+mod painter;
+mod wake;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use protocol::stream::{ClientHello, Drawn, View};
+use tokio::sync::mpsc;
+
+use crate::display::server::Cookie;
+use painter::Painter;
+use wake::{Wake, Waker};
+
+/// Messages that may wait for a connection. Updates are paced by acknowledgements, so more means that nobody reads.
+const OUTBOX: usize = 64;
+
+/// One viewer of one display.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ViewerId(pub u32);
+
+/// What viewers say.
+#[derive(Debug)]
+enum Command {
+    Join {
+        viewer: ViewerId,
+        hello: ClientHello,
+        outbox: mpsc::Sender<Bytes>,
+        input: Arc<AtomicU32>,
+    },
+    Leave(ViewerId),
+    Drawn(ViewerId, Drawn),
+    View(ViewerId, View),
+    Refresh(ViewerId),
+    Prove {
+        viewer: ViewerId,
+        id: u32,
+    },
+    /// Where the user works, pixels.
+    Pointer(u16, u16),
+}
+
+/// Of one display; goes with the last clone.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// None only while dropped.
+    commands: Mutex<Option<Sender<Command>>>,
+    waker: Waker,
+    next: AtomicU32,
+}
+
+impl Picture {
+    /// Starts the thread, which connects to the display when the first viewer comes.
+    ///
+    /// # Errors
+    /// When the machine gives no thread or descriptor.
+    pub fn start(display: u32, cookie: Cookie) -> std::io::Result<Self> {
+        let (waker, wake) = Wake::new()?;
+        let (commands, received) = channel();
+        let painter = Painter::new(display, cookie, received, wake);
+        std::thread::Builder::new().name("picture".to_owned()).spawn(move || painter.run())?;
+        Ok(Self { inner: Arc::new(Inner { commands: Mutex::new(Some(commands)), waker, next: AtomicU32::new(0) }) })
+    }
+
+    /// Lets a viewer in. What it receives comes out of the returned channel, which closes when the picture is lost or
+    /// the viewer too slow.
+    pub fn join(&self, hello: ClientHello) -> (Viewing, mpsc::Receiver<Bytes>) {
+        let viewer = ViewerId(self.inner.next.fetch_add(1, Ordering::Relaxed));
+        let (outbox, messages) = mpsc::channel(OUTBOX);
+        let input = Arc::new(AtomicU32::new(0));
+        self.inner.send(Command::Join { viewer, hello, outbox: outbox.clone(), input: Arc::clone(&input) });
+        (Viewing { picture: self.clone(), viewer, outbox, input }, messages)
+    }
+}
+
+impl Inner {
+    fn send(&self, command: Command) {
+        let commands = self.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A thread that is gone has closed every outbox, which is how viewers learn of it.
+        if commands.as_ref().is_some_and(|commands| commands.send(command).is_ok()) {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        self.waker.wake();
+    }
+}
+
+/// One viewer's place; leaves when dropped.
+#[derive(Debug)]
+pub struct Viewing {
+    picture: Picture,
+    viewer: ViewerId,
+    outbox: mpsc::Sender<Bytes>,
+    /// Number of the last input event given to the X server.
+    input: Arc<AtomicU32>,
+}
+
+impl Viewing {
+    pub const fn viewer(&self) -> ViewerId {
+        self.viewer
+    }
+
+    /// Where other messages to this viewer go: they keep their order among updates.
+    pub const fn outbox(&self) -> &mpsc::Sender<Bytes> {
+        &self.outbox
+    }
+
+    pub fn drawn(&self, drawn: Drawn) {
+        self.picture.inner.send(Command::Drawn(self.viewer, drawn));
+    }
+
+    pub fn view(&self, view: View) {
+        self.picture.inner.send(Command::View(self.viewer, view));
+    }
+
+    pub fn refresh(&self) {
+        self.picture.inner.send(Command::Refresh(self.viewer));
+    }
+
+    pub fn prove(&self, id: u32) {
+        self.picture.inner.send(Command::Prove { viewer: self.viewer, id });
+    }
+
+    /// The X server has the events up to this number. `pointer`: where they left it.
+    pub fn input_given(&self, number: u32, pointer: Option<(u16, u16)>) {
+        self.input.store(number, Ordering::Release);
+        if let Some((x, y)) = pointer {
+            self.picture.inner.send(Command::Pointer(x, y));
+        }
+    }
+}
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        self.picture.inner.send(Command::Leave(self.viewer));
+    }
+}
+
+#[cfg(test)]
+mod tests;

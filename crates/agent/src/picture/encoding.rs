@@ -1,0 +1,226 @@
+//! Encodes parts of one captured picture, each once, whoever gets it.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Instant;
+
+use agent_core::picture::{Activity, CELL, CellSet, Costs, TileCache, TileKey};
+use protocol::stream::{Op, Rect, VideoFormat};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::encode::Pixels;
+use crate::encode::tile::{Encoded, TileEncoder};
+use crate::encode::video::{AccessUnit, VideoEncoder};
+
+/// Tiles begin at multiples of these, cells: so that what is shown again is cut again in the same way.
+const TILE_COLUMNS: u16 = 8;
+const TILE_ROWS: u16 = 4;
+/// Pixels of a whole tile.
+pub const LARGEST_TILE: u32 = (TILE_COLUMNS * CELL) as u32 * (TILE_ROWS * CELL) as u32;
+/// Above so many pixels it is worth to wake another thread.
+const WORTH_A_THREAD: usize = 150_000;
+/// Encoders of tiles, and threads that use them, at most.
+const MAX_THREADS: usize = 4;
+
+/// Encoders and what they have done for the present picture.
+#[derive(Debug)]
+pub struct Encoding {
+    encoders: Vec<TileEncoder>,
+    tiles: HashMap<Rect, (TileKey, Option<Encoded>)>,
+    videos: HashMap<VideoFormat, VideoEncoder>,
+    pub costs: Costs,
+    pub tiles_ms: f32,
+    pub video_ms: f32,
+}
+
+impl Encoding {
+    pub fn new() -> io::Result<Self> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_THREADS);
+        Ok(Self {
+            encoders: (0..threads).map(|_| TileEncoder::new()).collect::<io::Result<_>>()?,
+            tiles: HashMap::new(),
+            videos: HashMap::new(),
+            costs: Costs::default(),
+            tiles_ms: 0.0,
+            video_ms: 0.0,
+        })
+    }
+
+    /// The picture is another one now.
+    pub fn captured(&mut self) {
+        self.tiles.clear();
+    }
+
+    /// The screen has another size: video begins anew.
+    pub fn resized(&mut self) {
+        self.tiles.clear();
+        self.videos.clear();
+    }
+
+    /// The cells as operations for a client with that cache; returns the bytes of all.
+    pub fn tiles(
+        &mut self,
+        pixels: Pixels<'_>,
+        cells: &CellSet,
+        cache: &mut TileCache,
+        activity: &mut Activity,
+        ops: &mut Vec<Op>,
+    ) -> io::Result<()> {
+        if cells.is_empty() {
+            return Ok(());
+        }
+        let rects = tile_rects(cells);
+        let missing: Vec<Rect> = rects
+            .iter()
+            .copied()
+            .filter(|rect| {
+                let (key, encoded) = self.tiles.entry(*rect).or_insert_with(|| {
+                    (TileKey { hash: hash(pixels, *rect), width: rect.width, height: rect.height }, None)
+                });
+                encoded.is_none() && cache.find(*key).is_none()
+            })
+            .collect();
+        self.encode(pixels, &missing)?;
+        let mut bytes = 0;
+        for rect in rects {
+            let Some((key, encoded)) = self.tiles.get(&rect) else { continue };
+            let op = match (cache.find(*key), encoded) {
+                (Some(slot), _) => Op::Cached { rect, slot },
+                (None, Some(Encoded::Fill(rgb))) => Op::Fill { rect, rgb: *rgb },
+                (None, Some(Encoded::Tile(codec, data))) => {
+                    bytes += data.len();
+                    Op::Tile { rect, codec: *codec, slot: cache.insert(*key), data: data.clone() }
+                }
+                (None, None) => continue,
+            };
+            ops.push(op);
+        }
+        activity.tiles_took(cells, bytes);
+        Ok(())
+    }
+
+    fn encode(&mut self, pixels: Pixels<'_>, rects: &[Rect]) -> io::Result<()> {
+        let area: usize = rects.iter().map(|rect| usize::from(rect.width) * usize::from(rect.height)).sum();
+        if area == 0 {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let threads = if area < WORTH_A_THREAD { 1 } else { self.encoders.len() };
+        let share = rects.len().div_ceil(threads);
+        let encoded: Vec<io::Result<Vec<Encoded>>> = std::thread::scope(|scope| {
+            let mut parts = rects.chunks(share).zip(&mut self.encoders);
+            let first = parts.next();
+            let others: Vec<_> = parts
+                .map(|(rects, encoder)| {
+                    scope.spawn(move || rects.iter().map(|rect| encoder.encode(pixels, *rect)).collect())
+                })
+                .collect();
+            let mine = first.map(|(rects, encoder)| rects.iter().map(|rect| encoder.encode(pixels, *rect)).collect());
+            let theirs = others
+                .into_iter()
+                .map(|other| other.join().unwrap_or_else(|_| Err(io::Error::other("an encoder failed"))));
+            mine.into_iter().chain(theirs).collect()
+        });
+        let mut rects = rects.iter();
+        for part in encoded {
+            for (encoded, rect) in part?.into_iter().zip(&mut rects) {
+                if let Some(tile) = self.tiles.get_mut(rect) {
+                    tile.1 = Some(encoded);
+                }
+            }
+        }
+        let took = began.elapsed();
+        self.tiles_ms = took.as_secs_f32() * 1000.0;
+        self.costs.tiles_took(area, took);
+        Ok(())
+    }
+
+    /// The next video picture of a format, in which `cells` are up to date. `link` is what the slowest of those who get
+    /// it carries, bytes a second.
+    pub fn video(
+        &mut self,
+        pixels: Pixels<'_>,
+        cells: &CellSet,
+        format: VideoFormat,
+        keyframe: bool,
+        link: f64,
+    ) -> io::Result<AccessUnit> {
+        let began = Instant::now();
+        let (width, height) = cells.size();
+        let encoder = match self.videos.entry(format) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(VideoEncoder::open(width, height, format, link)?)
+            }
+        };
+        encoder.follow(link);
+        let unit = encoder.encode(pixels, &cells.rects(), keyframe);
+        match &unit {
+            Ok(unit) => {
+                let took = began.elapsed();
+                self.video_ms = took.as_secs_f32() * 1000.0;
+                self.costs.video_took(usize::from(width) * usize::from(height), took);
+                self.costs.video_has(cells.area(), unit.data.len());
+            }
+            Err(_) => {
+                self.videos.remove(&format);
+            }
+        }
+        unit
+    }
+}
+
+/// Cuts cells into tiles along the grid.
+fn tile_rects(cells: &CellSet) -> Vec<Rect> {
+    let (across, down) = (TILE_COLUMNS * CELL, TILE_ROWS * CELL);
+    let mut tiles = Vec::new();
+    for rect in cells.rects() {
+        for (y, height) in cut(rect.y, rect.height, down) {
+            tiles.extend(cut(rect.x, rect.width, across).map(|(x, width)| Rect { x, y, width, height }));
+        }
+    }
+    tiles
+}
+
+/// Parts of a span that end at multiples of `step`.
+fn cut(from: u16, length: u16, step: u16) -> impl Iterator<Item = (u16, u16)> {
+    let end = from + length;
+    let mut at = from;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = (at / step).saturating_add(1).saturating_mul(step).min(end);
+        (start < end).then_some((start, at - start))
+    })
+}
+
+/// Not secret: whoever draws on the screen sees the screen.
+fn hash(pixels: Pixels<'_>, rect: Rect) -> u64 {
+    let mut hasher = Xxh3::new();
+    for y in rect.y..rect.y + rect.height {
+        hasher.update(pixels.row(rect.x, y, rect.width));
+    }
+    hasher.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_cut_along_the_grid() {
+        let mut cells = CellSet::empty(400, 100);
+        cells.insert(Rect { x: 100, y: 60, width: 200, height: 10 });
+        let rect = |x, y, width, height| Rect { x, y, width, height };
+        assert_eq!(
+            tile_rects(&cells),
+            [
+                rect(96, 48, 32, 16),
+                rect(128, 48, 128, 16),
+                rect(256, 48, 48, 16),
+                rect(96, 64, 32, 16),
+                rect(128, 64, 128, 16),
+                rect(256, 64, 48, 16),
+            ]
+        );
+    }
+}

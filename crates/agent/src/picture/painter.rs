@@ -1,0 +1,449 @@
+//! The thread behind `Picture`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use agent_core::picture::{Activity, CellSet, Plan, Send, TileCache, Viewer, ViewerOptions};
+use bytes::Bytes;
+use protocol::stream::{AgentHello, AgentStats, ClientHello, Op, Proof, STREAM_VERSION, ToClient, Update, VideoFormat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::encoding::{Encoding, LARGEST_TILE};
+use super::wake::Wake;
+use super::{Command, ViewerId};
+use crate::display::capture::{Capture, Change};
+use crate::display::server::Cookie;
+use crate::display::x11;
+use crate::encode::video::VideoEncoder;
+
+/// Most pixels a client keeps for us, whatever it offers.
+const MAX_CACHE_PIXELS: u32 = 32 << 20;
+/// A viewer that missed a picture of the video needs a keyframe, which the others get as well: not more often than this.
+const KEYFRAME_GAP: Duration = Duration::from_secs(1);
+/// How often figures are sent while something happens.
+const STATS_GAP: Duration = Duration::from_millis(500);
+
+struct Seat {
+    viewer: Viewer,
+    cache: TileCache,
+    cache_pixels: u32,
+    outbox: mpsc::Sender<Bytes>,
+    input: Arc<AtomicU32>,
+    /// None: the client decodes no video.
+    format: Option<VideoFormat>,
+    /// It has every picture of the video since a keyframe.
+    in_sync: bool,
+    last_keyframe: Option<Duration>,
+    stats_at: Option<Duration>,
+}
+
+/// What ends the thread.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error("the display was lost")]
+    Display(#[from] x11::Error),
+    #[error("encoding failed")]
+    Encoding(#[from] io::Error),
+    #[error("nobody needs it any more")]
+    Unneeded,
+}
+
+pub struct Painter {
+    display: u32,
+    cookie: Cookie,
+    commands: Receiver<Command>,
+    wake: Wake,
+    began: Instant,
+    seats: BTreeMap<ViewerId, Seat>,
+    stage: Option<Stage>,
+    pointer: (u16, u16),
+}
+
+/// What exists only while somebody looks.
+struct Stage {
+    capture: Capture,
+    activity: Activity,
+    encoding: Encoding,
+}
+
+impl Painter {
+    pub fn new(display: u32, cookie: Cookie, commands: Receiver<Command>, wake: Wake) -> Self {
+        let seats = BTreeMap::new();
+        Self { display, cookie, commands, wake, began: Instant::now(), seats, stage: None, pointer: (0, 0) }
+    }
+
+    pub fn run(mut self) {
+        loop {
+            match self.turn() {
+                Ok(()) => {}
+                Err(Stop::Unneeded) => return,
+                // Viewers learn by their channels, which close now; the session brings the display back.
+                Err(stop) => {
+                    tracing::info!(error = format!("{:#}", anyhow::Error::from(stop)), "the picture ends");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn turn(&mut self) -> Result<(), Stop> {
+        self.obey()?;
+        self.capture()?;
+        let wait = self.paint()?;
+        if let Some(wait) = wait {
+            self.sleep(wait)?;
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self) -> Result<(), Stop> {
+        loop {
+            let command = match self.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(Stop::Unneeded),
+            };
+            let now = self.now();
+            match command {
+                Command::Join { viewer, hello, outbox, input } => self.join(viewer, &hello, outbox, input)?,
+                Command::Leave(viewer) => self.leave(viewer),
+                Command::Drawn(viewer, drawn) => {
+                    if let Some(seat) = self.seats.get_mut(&viewer) {
+                        seat.viewer.drawn(drawn.seq, Duration::from_micros(drawn.took_us.into()), now);
+                    }
+                }
+                Command::View(viewer, view) => {
+                    if let Some(seat) = self.seats.get_mut(&viewer) {
+                        seat.viewer.set_view(view.hidden, view.refresh);
+                    }
+                }
+                Command::Refresh(viewer) => {
+                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &self.stage) {
+                        seat.void(stage.capture.size(), now);
+                    }
+                }
+                Command::Prove { viewer, id } => self.prove(viewer, id)?,
+                Command::Pointer(x, y) => self.pointer = (x, y),
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        viewer: ViewerId,
+        hello: &ClientHello,
+        outbox: mpsc::Sender<Bytes>,
+        input: Arc<AtomicU32>,
+    ) -> Result<(), Stop> {
+        let now = self.now();
+        let stage = match &mut self.stage {
+            Some(stage) => stage,
+            none => {
+                let capture = Capture::open(self.display, &self.cookie)?;
+                let (width, height) = capture.size();
+                let encoding = Encoding::new()?;
+                none.insert(Stage { capture, activity: Activity::new(width, height), encoding })
+            }
+        };
+        let (width, height) = stage.capture.size();
+        let format =
+            [VideoFormat::H264Yuv444, VideoFormat::H264].into_iter().find(|format| hello.video.contains(format));
+        let greeting = ToClient::Hello(AgentHello {
+            version: STREAM_VERSION,
+            width,
+            height,
+            video_encoder: format.map(|_| VideoEncoder::name().to_owned()),
+            webrtc: false,
+        });
+        let options = ViewerOptions { width, height, video: format.is_some(), refresh: hello.refresh };
+        let mut seat = Seat {
+            viewer: Viewer::new(options),
+            cache: TileCache::new(0, 1),
+            cache_pixels: hello.cache_pixels.min(MAX_CACHE_PIXELS),
+            outbox,
+            input,
+            format,
+            in_sync: false,
+            last_keyframe: None,
+            stats_at: None,
+        };
+        let greeted = greeting.encode().is_ok_and(|bytes| seat.outbox.try_send(bytes).is_ok());
+        if greeted && seat.void((width, height), now) {
+            self.seats.insert(viewer, seat);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, viewer: ViewerId) {
+        self.seats.remove(&viewer);
+        if self.seats.is_empty() {
+            self.stage = None;
+        }
+    }
+
+    /// Takes damage when somebody is ready to be shown it. Until then it gathers in the X server.
+    fn capture(&mut self) -> Result<(), Stop> {
+        let now = self.now();
+        let Some(stage) = &mut self.stage else { return Ok(()) };
+        if !stage.capture.changed()? || !self.seats.values().any(|seat| seat.viewer.ready_at(now) == Some(now)) {
+            return Ok(());
+        }
+        let change = stage.capture.take()?;
+        self.changed(&change);
+        Ok(())
+    }
+
+    fn changed(&mut self, change: &Change) {
+        let now = self.now();
+        let Some(stage) = &mut self.stage else { return };
+        match change {
+            Change::Cells(cells) if cells.is_empty() => {}
+            Change::Cells(cells) => {
+                stage.encoding.captured();
+                stage.activity.changed(cells, now);
+                for seat in self.seats.values_mut() {
+                    seat.viewer.damaged(cells);
+                }
+            }
+            Change::Resized => {
+                let (width, height) = stage.capture.size();
+                stage.encoding.resized();
+                stage.activity = Activity::new(width, height);
+                for seat in self.seats.values_mut() {
+                    seat.in_sync = false;
+                }
+                self.seats.retain(|_, seat| seat.void((width, height), now));
+            }
+        }
+    }
+
+    /// Sends each viewer what it is ready for. None: there may be more at once; else until when nothing is to be done,
+    /// if nothing happens.
+    fn paint(&mut self) -> Result<Option<Option<Duration>>, Stop> {
+        let now = self.now();
+        let Some(stage) = &mut self.stage else { return Ok(Some(None)) };
+        let mut plans: Vec<(ViewerId, Send)> = Vec::new();
+        let mut wait: Option<Duration> = None;
+        let damaged = stage.capture.changed()?;
+        for (id, seat) in &mut self.seats {
+            match seat.viewer.plan(now, self.pointer, &stage.activity, &stage.encoding.costs) {
+                Plan::Send(send) => plans.push((*id, send)),
+                Plan::Wait(until) => wait = soonest(wait, until),
+            }
+            if damaged {
+                wait = soonest(wait, seat.viewer.ready_at(now));
+            }
+        }
+        if plans.is_empty() {
+            return Ok(Some(wait));
+        }
+        let mut lost = Vec::new();
+        // Tiles first: they are ready sooner than video, which another update carries.
+        for (id, send) in plans.iter().filter(|(_, send)| !send.tiles.is_empty()) {
+            let Some(seat) = self.seats.get_mut(id) else { continue };
+            let send =
+                Send { tiles: send.tiles.clone(), video: CellSet::empty(send.tiles.size().0, send.tiles.size().1) };
+            let mut ops = Vec::new();
+            stage.encoding.tiles(
+                stage.capture.pixels(),
+                &send.tiles,
+                &mut seat.cache,
+                &mut stage.activity,
+                &mut ops,
+            )?;
+            if !seat.send(&send, ops, now, self.began.elapsed()) {
+                lost.push(*id);
+            }
+        }
+        plans.retain(|(_, send)| !send.video.is_empty());
+        for format in [VideoFormat::H264, VideoFormat::H264Yuv444] {
+            self.paint_video(format, &plans, now, &mut lost)?;
+        }
+        for id in lost {
+            tracing::info!(viewer = id.0, "a viewer that takes nothing is dropped");
+            self.leave(id);
+        }
+        self.send_stats();
+        Ok(None)
+    }
+
+    /// One picture of the video for all who decode this format and want it.
+    fn paint_video(
+        &mut self,
+        format: VideoFormat,
+        plans: &[(ViewerId, Send)],
+        now: Duration,
+        lost: &mut Vec<ViewerId>,
+    ) -> Result<(), Stop> {
+        let Some(stage) = &mut self.stage else { return Ok(()) };
+        let of_format = |id: &ViewerId| self.seats.get(id).is_some_and(|seat| seat.format == Some(format));
+        let mut takers: Vec<&(ViewerId, Send)> = plans.iter().filter(|(id, _)| of_format(id)).collect();
+        if takers.is_empty() {
+            return Ok(());
+        }
+        // Whoever missed a picture waits for a keyframe that the others can afford.
+        let alone = self.seats.values().filter(|seat| seat.format == Some(format)).count() == 1;
+        let may_enter = |id: &ViewerId| {
+            self.seats.get(id).is_some_and(|seat| {
+                seat.in_sync || alone || seat.last_keyframe.is_none_or(|at| now.saturating_sub(at) >= KEYFRAME_GAP)
+            })
+        };
+        takers.retain(|(id, _)| may_enter(id));
+        let Some((_, first)) = takers.first() else { return Ok(()) };
+        let (width, height) = first.video.size();
+        let mut cells = CellSet::empty(width, height);
+        let mut link = f64::INFINITY;
+        let mut keyframe = false;
+        for (id, send) in &takers {
+            cells.union(&send.video);
+            if let Some(seat) = self.seats.get(id) {
+                link = link.min(seat.viewer.link().rate().0);
+                keyframe |= !seat.in_sync;
+            }
+        }
+        let unit = stage.encoding.video(stage.capture.pixels(), &cells, format, keyframe, link)?;
+        for seat in self.seats.values_mut().filter(|seat| seat.format == Some(format)) {
+            seat.in_sync = false;
+        }
+        for (id, send) in takers {
+            let Some(seat) = self.seats.get_mut(id) else { continue };
+            seat.in_sync = true;
+            if unit.keyframe {
+                seat.last_keyframe = Some(now);
+            }
+            let send = Send { tiles: CellSet::empty(width, height), video: send.video.clone() };
+            let op = Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), data: unit.data.clone() };
+            if !seat.send(&send, vec![op], now, self.began.elapsed()) {
+                lost.push(*id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Figures for whoever shows them, now and then while something happens.
+    fn send_stats(&mut self) {
+        let now = self.now();
+        let viewers = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
+        let Some(stage) = &self.stage else { return };
+        for seat in self.seats.values_mut() {
+            if seat.stats_at.is_some_and(|at| now.saturating_sub(at) < STATS_GAP) {
+                continue;
+            }
+            seat.stats_at = Some(now);
+            let (rate, measured) = seat.viewer.link().rate();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and bounded")]
+            let link_bps = measured.then_some((rate * 8.0) as u64);
+            let stats =
+                AgentStats { tiles_ms: stage.encoding.tiles_ms, video_ms: stage.encoding.video_ms, link_bps, viewers };
+            if let Ok(bytes) = ToClient::Stats(stats).encode() {
+                // Not worth to wait for, or to drop anybody for.
+                let _full = seat.outbox.try_send(bytes);
+            }
+        }
+    }
+
+    fn prove(&mut self, viewer: ViewerId, id: u32) -> Result<(), Stop> {
+        let Some(stage) = &mut self.stage else { return Ok(()) };
+        let change = stage.capture.read_again()?;
+        let (width, height) = stage.capture.size();
+        let sha256 = digest(&stage.capture);
+        self.changed(&change);
+        let Some(seat) = self.seats.get_mut(&viewer) else { return Ok(()) };
+        let seq = seat.viewer.next_seq().wrapping_sub(1);
+        let proof = ToClient::Proof(Proof { id, seq, width, height, sha256 });
+        if let Ok(bytes) = proof.encode() {
+            let _full = seat.outbox.try_send(bytes);
+        }
+        Ok(())
+    }
+
+    /// Until there is something to do.
+    fn sleep(&self, until: Option<Duration>) -> Result<(), Stop> {
+        let timeout = until.map(|until| until.saturating_sub(self.now()));
+        let timeout = timeout.and_then(|wait| Timespec::try_from(wait).ok());
+        let mut waits = vec![PollFd::new(&self.wake, PollFlags::IN)];
+        if let Some(stage) = &self.stage {
+            waits.push(PollFd::from_borrowed_fd(stage.capture.events(), PollFlags::IN));
+        }
+        match poll(&mut waits, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Stop::Encoding(error.into())),
+        }
+        self.wake.clear();
+        Ok(())
+    }
+}
+
+impl Seat {
+    /// Hands an update to the viewer's connection; false when that takes nothing.
+    fn send(&mut self, send: &Send, ops: Vec<Op>, captured: Duration, now: Duration) -> bool {
+        let update = Update {
+            seq: self.viewer.next_seq(),
+            exact: self.viewer.exact_after(send),
+            captured_us: clock_us(captured),
+            input: self.input.load(Ordering::Acquire),
+            ops,
+        };
+        ToClient::Update(update).encode().is_ok_and(|bytes| {
+            self.viewer.sent(send, bytes.len(), now);
+            self.outbox.try_send(bytes).is_ok()
+        })
+    }
+
+    /// The client's picture is void: tells it the size and begins anew. False when the client takes nothing.
+    fn void(&mut self, (width, height): (u16, u16), now: Duration) -> bool {
+        self.in_sync = false;
+        self.cache = TileCache::new(self.cache_pixels, LARGEST_TILE);
+        self.viewer.restart(width, height);
+        let update = Update {
+            seq: self.viewer.next_seq(),
+            exact: false,
+            captured_us: clock_us(now),
+            input: self.input.load(Ordering::Acquire),
+            ops: vec![Op::Size { width, height }],
+        };
+        ToClient::Update(update).encode().is_ok_and(|bytes| {
+            self.viewer.sent_bare(bytes.len(), now);
+            self.outbox.try_send(bytes).is_ok()
+        })
+    }
+}
+
+fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn clock_us(now: Duration) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "wraps on purpose")]
+    let wrapped = now.as_micros() as u32;
+    wrapped
+}
+
+/// Red, green, blue, 255 of every pixel.
+fn digest(capture: &Capture) -> [u8; 32] {
+    let (width, height) = capture.size();
+    let pixels = capture.pixels();
+    let mut hasher = Sha256::new();
+    let mut row = Vec::with_capacity(usize::from(width) * 4);
+    for y in 0..height {
+        row.clear();
+        for pixel in pixels.row(0, y, width).chunks_exact(4) {
+            row.extend([pixel[2], pixel[1], pixel[0], 255]);
+        }
+        hasher.update(&row);
+    }
+    hasher.finalize().into()
+}

@@ -1,0 +1,3 @@
+//! How picture and input travel between the agent and its viewers.
+
+pub mod stream;

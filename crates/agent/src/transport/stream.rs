@@ -1,0 +1,113 @@
+//! One viewer's channel: records of `protocol::stream` both ways over an upgraded HTTP connection.
+
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use protocol::stream::{MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, ToAgent, ToClient};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use crate::picture::{Picture, Viewing};
+
+/// For the first message, and for the peer to take one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Closed {
+    #[error("the viewer left")]
+    Left,
+    #[error("the viewer did not say hello")]
+    NoHello,
+    #[error("the viewer speaks version {0}")]
+    Version(u32),
+    #[error("the viewer sent nonsense")]
+    Nonsense(#[from] protocol::stream::DecodeError),
+    #[error("the connection broke")]
+    Broken(#[from] std::io::Error),
+    #[error("the viewer takes nothing")]
+    Stalled,
+    #[error("the picture was lost")]
+    PictureLost,
+}
+
+/// Length as `u32`, little-endian, then the message.
+fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder()
+        .little_endian()
+        .length_field_type::<u32>()
+        .max_frame_length(MAX_TO_AGENT.max(MAX_TO_CLIENT))
+        .new_codec()
+}
+
+/// Serves one viewer until it leaves or the picture is lost; says which.
+pub async fn serve(connection: impl AsyncRead + AsyncWrite, picture: &Picture) -> Closed {
+    let began = std::time::Instant::now();
+    let (mut sink, mut stream) = Framed::new(connection, codec()).split();
+    let first = match timeout(PATIENCE, stream.next()).await {
+        Ok(Some(Ok(bytes))) => ToAgent::decode(bytes.freeze()),
+        Ok(Some(Err(error))) => return error.into(),
+        Ok(None) => return Closed::Left,
+        Err(_) => return Closed::NoHello,
+    };
+    let hello = match first {
+        Ok(ToAgent::Hello(hello)) if hello.version == STREAM_VERSION => hello,
+        Ok(ToAgent::Hello(hello)) => return Closed::Version(hello.version),
+        Ok(_) => return Closed::NoHello,
+        Err(error) => return error.into(),
+    };
+    let (viewing, mut messages) = picture.join(hello);
+    let down = async {
+        while let Some(message) = messages.recv().await {
+            match timeout(PATIENCE, sink.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return Closed::Stalled,
+            }
+        }
+        Closed::PictureLost
+    };
+    let up = async {
+        loop {
+            match stream.next().await {
+                Some(Ok(bytes)) if bytes.len() > MAX_TO_AGENT => {
+                    return Closed::Nonsense(protocol::stream::DecodeError::OutOfBounds("length"));
+                }
+                Some(Ok(bytes)) => match ToAgent::decode(bytes.freeze()) {
+                    Ok(message) => take(message, &viewing, began).await,
+                    Err(error) => return error.into(),
+                },
+                Some(Err(error)) => return error.into(),
+                None => return Closed::Left,
+            }
+        }
+    };
+    tokio::select! {
+        closed = down => closed,
+        closed = up => closed,
+    }
+}
+
+async fn take(message: ToAgent, viewing: &Viewing, began: std::time::Instant) {
+    match message {
+        ToAgent::Drawn(drawn) => viewing.drawn(drawn),
+        ToAgent::View(view) => viewing.view(view),
+        ToAgent::Refresh => viewing.refresh(),
+        ToAgent::Prove { id } => viewing.prove(id),
+        ToAgent::Ping(ping) => {
+            #[expect(clippy::cast_possible_truncation, reason = "wraps on purpose")]
+            let clock_us = began.elapsed().as_micros() as u32;
+            answer(viewing, &ToClient::Pong(Pong { id: ping.id, clock_us })).await;
+        }
+        ToAgent::Input(_) | ToAgent::Clipboard { .. } | ToAgent::Signal { .. } => {}
+        // Once is enough.
+        ToAgent::Hello(_) => {}
+    }
+}
+
+async fn answer(viewing: &Viewing, message: &ToClient) {
+    if let Ok(bytes) = message.encode() {
+        // Whoever takes no answers is about to be dropped.
+        let _closed = viewing.outbox().send(bytes).await;
+    }
+}
