@@ -27,13 +27,24 @@ pub struct ClientId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Pixels of the screen.
-    Motion { x: u16, y: u16 },
+    Motion {
+        x: u16,
+        y: u16,
+    },
     /// `number` is X's, 1 the left one.
-    Button { number: u8, down: bool },
-    /// Down for a key that is down is its repeat.
-    Key { keycode: u8, down: bool },
+    Button {
+        number: u8,
+        down: bool,
+    },
+    Key {
+        keycode: u8,
+        down: bool,
+    },
     /// Each level of the key gives this keysym from now on.
-    Bind { keycode: u8, keysym: u32 },
+    Bind {
+        keycode: u8,
+        keysym: u32,
+    },
     /// Caps Lock, Num Lock and other groups off.
     Unlock,
 }
@@ -96,6 +107,13 @@ impl InputState {
     /// The client is gone: lets go of what it alone holds.
     pub fn leave(&mut self, id: ClientId, effects: &mut Vec<Effect>) {
         if let Some(mut client) = self.clients.remove(&id) {
+            client.release_all(&mut self.keyboard, &mut self.buttons, effects);
+        }
+    }
+
+    /// Every client is gone.
+    pub fn leave_all(&mut self, effects: &mut Vec<Effect>) {
+        while let Some((_, mut client)) = self.clients.pop_first() {
             client.release_all(&mut self.keyboard, &mut self.buttons, effects);
         }
     }

@@ -10,6 +10,9 @@ use super::Effect;
 use super::keymap::{Keymap, SHIFT};
 use super::keysym;
 
+/// Does not repeat: GIMP pans for as long as it is down, and would stop and start again each time.
+const SPACE: u32 = 0x20;
+
 /// Keys of one X server, shared by all clients.
 #[derive(Debug)]
 pub struct Keyboard {
@@ -68,14 +71,18 @@ impl Keyboard {
     }
 
     /// Presses what gives `keysym`, on the physical key `hint` if it can be (0: unknown), and returns its keycode. None
-    /// when there is nothing to press. What is down already is pressed again: it repeats.
+    /// when there is nothing to press. What is down already repeats: it goes up and down again.
     pub fn press(&mut self, keysym: u32, hint: u8, effects: &mut Vec<Effect>) -> Option<u8> {
         let Plan { keycode, modifiers } = self.plan(keysym, hint, effects)?;
         if std::mem::take(&mut self.locked) {
             effects.push(Effect::Unlock);
         }
         let count = self.held.get(&keycode).copied().unwrap_or(0);
-        if count == 0 || self.keymap.modifiers(keycode) == 0 {
+        if count == 0 {
+            self.press_under(keycode, modifiers, effects);
+        } else if self.keymap.modifiers(keycode) == 0 && keysym != SPACE {
+            // XTEST has no repeats: the server drops a press of a key that is down.
+            effects.push(Effect::Key { keycode, down: false });
             self.press_under(keycode, modifiers, effects);
         }
         self.held.insert(keycode, count.saturating_add(1));

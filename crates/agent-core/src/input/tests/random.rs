@@ -98,9 +98,7 @@ impl Server {
     fn take(&mut self, effects: &[Effect]) {
         for effect in effects {
             match *effect {
-                Effect::Key { keycode, down: true } => {
-                    self.keys.insert(keycode);
-                }
+                Effect::Key { keycode, down: true } => assert!(self.keys.insert(keycode), "{keycode} was down"),
                 Effect::Key { keycode, down: false } => assert!(self.keys.remove(&keycode), "{keycode} was not down"),
                 Effect::Button { number, down: true } => assert!(self.buttons.insert(number)),
                 Effect::Button { number, down: false } => assert!(self.buttons.remove(&number)),
