@@ -1,8 +1,12 @@
-//! Everything that speaks X11: the server, its size, its settings, the window manager, and when GIMP is painted.
+//! Everything that speaks X11: the server, its size, its settings, the window manager, when GIMP is painted, and input.
 
 pub mod capture;
+pub mod input;
+pub mod input_queue;
 pub mod painted;
 pub mod server;
+#[cfg(test)]
+mod test_server;
 pub mod window_manager;
 pub mod x11;
 pub mod xsettings;
