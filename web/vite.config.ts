@@ -8,7 +8,7 @@ const platform = process.env.GIMP_PLATFORM_URL ?? 'http://127.0.0.1:8080';
 const headers = { origin: new URL(platform).origin };
 const proxy = {
   '/api': { target: platform, changeOrigin: true, headers },
-  '^/session/[^/]+/vnc$': { target: platform, changeOrigin: true, ws: true, headers },
+  '^/session/[^/]+/(stream|vnc)$': { target: platform, changeOrigin: true, ws: true, headers },
 };
 
 export default defineConfig({

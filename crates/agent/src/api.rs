@@ -32,6 +32,9 @@ use crate::transport;
 const MAX_BODY: usize = 16 * 1024;
 /// Bytes that may wait on the way between viewer and display, each way.
 const VNC_BUFFER: usize = 64 * 1024;
+/// Bytes that the kernel holds on the way to the gateway, as for `SO_SNDBUF`: a picture that waits there can't be replaced
+/// by a newer one any more.
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// The connection to a viewer, by way of the gateway.
 type Viewer = TokioIo<hyper::upgrade::Upgraded>;
@@ -55,6 +58,11 @@ pub async fn serve(listen: &Listen, shared: Shared, token: &str) -> anyhow::Resu
             }
             let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
             std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+                if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER) {
+                    tracing::debug!(%error, "cannot make the send buffer small");
+                }
+            });
             axum::serve(listener, router).await?;
         }
         Listen::Tcp(address) => {

@@ -1,9 +1,12 @@
-//! Lets a browser of the session's owner reach its agent: one WebSocket per viewer, relayed to the session's display. Passes bytes
-//! on without looking into them, and holds no more of them than one message each way.
+//! Lets a browser of the session's owner reach its agent: one WebSocket per viewer, relayed to the session's display: the picture
+//! stream, or RFB. Passes messages on without looking into them, and holds no more of them than one each way.
 //!
 //! What it carries does not count as use of a session: only a human's input does, and only the agent sees that.
 
+mod admitted;
+mod framing;
 mod relay;
+mod stream;
 mod viewers;
 mod vnc;
 
@@ -14,7 +17,7 @@ use crate::state::App;
 pub use viewers::Viewers;
 
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(vnc::vnc))
+    OpenApiRouter::new().routes(routes!(vnc::vnc)).routes(routes!(stream::stream))
 }
 
 #[cfg(test)]

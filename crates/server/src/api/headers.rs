@@ -43,12 +43,13 @@ pub(super) async fn add(State(app): State<App>, request: Request, next: Next) ->
     response
 }
 
-/// Everything from ourselves, nothing inline. `'self'` covers WebSockets in current browsers; Safari before 15.4 wants
-/// them by name.
+/// Everything from ourselves, nothing inline. `'wasm-unsafe-eval'` lets the picture's decoder be WebAssembly and no text be
+/// run. `'self'` covers WebSockets in current browsers; Safari before 15.4 wants them by name.
 fn content_security_policy(host: Option<&str>) -> String {
     let sockets = host.map(|host| format!(" ws://{host} wss://{host}")).unwrap_or_default();
     format!(
-        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
-         connect-src 'self'{sockets}; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self'; \
+         img-src 'self' data: blob:; connect-src 'self'{sockets}; frame-ancestors 'none'; base-uri 'none'; \
+         form-action 'self'; object-src 'none'"
     )
 }

@@ -121,7 +121,8 @@ async fn answers_carry_the_headers_that_protect_pages() {
     let policy = page.header("content-security-policy").unwrap();
     for part in [
         "default-src 'self'",
-        "script-src 'self';",
+        "script-src 'self' 'wasm-unsafe-eval';",
+        "worker-src 'self';",
         "style-src 'self';",
         "connect-src 'self' ws://127.0.0.1:8080 wss://127.0.0.1:8080;",
         "frame-ancestors 'none'",

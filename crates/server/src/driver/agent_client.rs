@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::session::report::plain;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use protocol::agent::{self, AgentStatus, EndRequest, OpenRequest, WritesRequest};
@@ -20,6 +21,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const BODY_LIMIT: usize = 256 * 1024;
 /// Longest detail of an error, characters.
 const DETAIL_LIMIT: usize = 300;
+/// Bytes that the kernel holds on the way to an agent, as for `SO_SNDBUF`: what an agent does not take is held up at its
+/// browser. The agent does the same on the way back.
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// Bytes to and from an agent.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -98,9 +102,18 @@ impl AgentClient {
 
     /// Raw RFB bytes to and from the display server.
     pub async fn vnc(&self) -> Result<impl Stream + use<>, AgentError> {
-        let mut request = self.request(Method::GET, agent::VNC_PATH, &())?;
+        self.upgrade(agent::VNC_PATH, agent::VNC_UPGRADE).await
+    }
+
+    /// Records of the picture stream: their length as `u32`, little-endian, then their bytes.
+    pub async fn stream(&self) -> Result<impl Stream + use<>, AgentError> {
+        self.upgrade(agent::STREAM_PATH, agent::STREAM_UPGRADE).await
+    }
+
+    async fn upgrade(&self, path: &str, protocol: &'static str) -> Result<TokioIo<Upgraded>, AgentError> {
+        let mut request = self.request(Method::GET, path, &())?;
         request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
-        request.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static(agent::VNC_UPGRADE));
+        request.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static(protocol));
         let upgraded = within(async {
             let response = self.send_for(StatusCode::SWITCHING_PROTOCOLS, request).await?;
             hyper::upgrade::on(response).await.map_err(broken)
@@ -182,7 +195,9 @@ async fn dial(path: &std::path::Path) -> std::io::Result<tokio::net::UnixStream>
     if FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) != FileType::Socket {
         return Err(std::io::Error::other("the agent's socket is no socket"));
     }
-    tokio::net::UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
+    let stream = tokio::net::UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
+    Ok(stream)
 }
 
 /// Bytes that are no HTTP are nonsense; everything else means that nobody is there any more.

@@ -5,6 +5,7 @@
 
 mod agent;
 mod rfb;
+mod stream;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,18 +1,17 @@
-//! Bytes between a WebSocket and an agent, until one of them or somebody else ends it.
+//! Messages between a WebSocket and an agent, until one of them or somebody else ends it.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::{Sink, SinkExt, Stream, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout};
+use tokio_util::codec::{Decoder, Encoder, FramedRead, FramedWrite};
 
 use crate::driver::agent_client;
 
-/// Most bytes of the picture in one message.
-const CHUNK: usize = 64 * 1024;
 /// Bytes of a close frame's reason, RFC 6455.
 const REASON_LIMIT: usize = 123;
 
@@ -72,16 +71,22 @@ fn cut(reason: &str) -> &str {
     &reason[..fits.last().unwrap_or(0)]
 }
 
-/// Relays until it ends, then says why. `over` ends it from outside; `agent_closed` finds out why the agent hung up.
-pub(super) async fn run<E>(
+/// Relays until it ends, then says why. `framing` tells the agent's messages apart; `over` ends it from outside;
+/// `agent_closed` finds out why the agent hung up.
+pub(super) async fn run<E, C>(
     mut sink: impl Sink<Message> + Unpin,
     stream: impl Stream<Item = Result<Message, E>> + Unpin,
     agent: impl agent_client::Stream,
+    framing: C,
     limits: Limits,
     over: impl Future<Output = Closed>,
     agent_closed: impl AsyncFnOnce() -> Closed,
-) -> Closed {
+) -> Closed
+where
+    C: Decoder<Item = BytesMut, Error = io::Error> + Encoder<Bytes, Error = io::Error> + Clone,
+{
     let (from_agent, to_agent) = tokio::io::split(agent);
+    let (from_agent, to_agent) = (FramedRead::new(from_agent, framing.clone()), FramedWrite::new(to_agent, framing));
     let heard = Heard::new();
     let closed = tokio::select! {
         closed = over => closed,
@@ -102,7 +107,7 @@ pub(super) async fn run<E>(
 /// Browser to agent. Takes the next message only when the agent has taken the one before.
 async fn up<E>(
     mut stream: impl Stream<Item = Result<Message, E>> + Unpin,
-    mut agent: WriteHalf<impl agent_client::Stream>,
+    mut agent: impl Sink<Bytes, Error = io::Error> + Unpin,
     limits: Limits,
     heard: &Heard,
 ) -> Closed {
@@ -111,14 +116,12 @@ async fn up<E>(
         heard.now();
         match message {
             Ok(Message::Binary(bytes)) => {
-                let taken = timeout(limits.stall, async {
-                    agent.write_all(&bytes).await?;
-                    agent.flush().await
-                });
-                if !matches!(taken.await, Ok(Ok(()))) {
+                let length = bytes.len() as u64;
+                // Flushes.
+                if !matches!(timeout(limits.stall, agent.send(bytes)).await, Ok(Ok(()))) {
                     return Closed::PictureLost;
                 }
-                bytes_up.increment(bytes.len() as u64);
+                bytes_up.increment(length);
             }
             Ok(Message::Text(_)) => return Closed::NotBinary,
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
@@ -133,22 +136,21 @@ async fn up<E>(
 /// Agent to browser, and pings. Reads on only when the browser's connection has taken what was read.
 async fn down(
     sink: &mut (impl Sink<Message> + Unpin),
-    mut agent: ReadHalf<impl agent_client::Stream>,
+    mut agent: impl Stream<Item = io::Result<BytesMut>> + Unpin,
     limits: Limits,
     heard: &Heard,
 ) -> Closed {
     let bytes_down = metrics::counter!("gimp_platform_gateway_bytes_total", "direction" => "down");
     let mut pings = tokio::time::interval_at(Instant::now() + limits.ping, limits.ping);
-    let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(CHUNK);
         let message = tokio::select! {
-            read = agent.read_buf(&mut buffer) => match read {
-                Ok(1..) => {
-                    bytes_down.increment(buffer.len() as u64);
-                    Message::Binary(buffer.split().freeze())
+            read = agent.next() => match read {
+                Some(Ok(bytes)) => {
+                    bytes_down.increment(bytes.len() as u64);
+                    Message::Binary(bytes.freeze())
                 }
-                Ok(0) | Err(_) => return Closed::PictureLost,
+                // It hung up, or a record of its is too long.
+                Some(Err(_)) | None => return Closed::PictureLost,
             },
             _ = pings.tick() => {
                 if heard.since() > limits.silence {

@@ -1,3 +1,7 @@
+//! A browser, a server that listens, and the fake driver's agents.
+
+mod stream;
+
 use std::net::SocketAddr;
 use std::time::Duration as StdDuration;
 
@@ -16,6 +20,9 @@ use crate::db::entity;
 use crate::ids::SessionId;
 use crate::session::testing::{eventually, fake, started};
 use crate::test_app::{Client, TestApp};
+
+/// How a picture can be had: the last part of its address.
+const WAYS: [&str; 2] = ["vnc", "stream"];
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -38,7 +45,7 @@ impl Stage {
     }
 
     async fn open(&self) -> Result<Socket, u16> {
-        open(self.address, &self.ada, &self.id).await
+        open(self.address, &self.ada, &self.id, "vnc").await
     }
 
     /// With the first picture to come.
@@ -49,9 +56,9 @@ impl Stage {
     }
 }
 
-/// Opens the picture as a browser does, or tells the status of the refusal.
-async fn open(address: SocketAddr, client: &Client, id: &str) -> Result<Socket, u16> {
-    let mut request = format!("ws://{address}/session/{id}/vnc").into_client_request().unwrap();
+/// Opens the picture by `way`, the last part of its address, as a browser does, or tells the status of the refusal.
+async fn open(address: SocketAddr, client: &Client, id: &str, way: &str) -> Result<Socket, u16> {
+    let mut request = format!("ws://{address}/session/{id}/{way}").into_client_request().unwrap();
     let headers = request.headers_mut();
     if let Some(bearer) = client.bearer() {
         headers.insert("authorization", format!("Bearer {bearer}").parse().unwrap());
@@ -61,9 +68,11 @@ async fn open(address: SocketAddr, client: &Client, id: &str) -> Result<Socket, 
         headers.insert("origin", format!("http://{address}").parse().unwrap());
     }
     headers.insert("sec-websocket-protocol", "binary".parse().unwrap());
+    headers.insert("sec-websocket-extensions", "permessage-deflate; client_max_window_bits".parse().unwrap());
     match tokio_tungstenite::connect_async(request).await {
         Ok((socket, response)) => {
             assert_eq!(response.headers()["sec-websocket-protocol"], "binary");
+            assert!(!response.headers().contains_key("sec-websocket-extensions"), "compression would delay and cost");
             Ok(socket)
         }
         Err(Error::Http(response)) => Err(response.status().as_u16()),
@@ -120,7 +129,7 @@ async fn the_picture_and_input_go_through() {
     let agent = fake(&stage.app).session(stage.session).unwrap();
     agent.set_idle(StdDuration::from_secs(100));
 
-    let mut socket = open(stage.address, &stage.ada.clone().with_cookie(), &stage.id).await.unwrap();
+    let mut socket = open(stage.address, &stage.ada.clone().with_cookie(), &stage.id, "vnc").await.unwrap();
     assert_eq!(greet(&mut socket).await, (1280, 800));
     // The whole picture, several megabytes through small buffers.
     write(&mut socket, &[3, 0, 0, 0, 0, 0, 5, 0, 3, 32]).await;
@@ -147,19 +156,22 @@ async fn only_the_owner_of_the_session_gets_in() {
     let ben = app.user("ben@example.org").await;
     let root = app.admin("root@example.org").await;
     let (id, _) = started(&app, &mut ada).await;
-    assert_eq!(open(address, &app.client(), &id).await.unwrap_err(), 401);
-    assert_eq!(open(address, &ben, &id).await.unwrap_err(), 404);
-    assert_eq!(open(address, &ada, "nonsense").await.unwrap_err(), 404);
-    assert_eq!(open(address, &root, &id).await.unwrap_err(), 403, "administrators end sessions, they do not watch");
-    assert!(open(address, &ada, &id).await.is_ok());
+    for way in WAYS {
+        let refused = async |client: &Client, id: &str| open(address, client, id, way).await.unwrap_err();
+        assert_eq!(refused(&app.client(), &id).await, 401);
+        assert_eq!(refused(&ben, &id).await, 404);
+        assert_eq!(refused(&ada, "nonsense").await, 404);
+        assert_eq!(refused(&root, &id).await, 403, "administrators end sessions, they do not watch");
+        assert!(open(address, &ada, &id, way).await.is_ok());
 
-    let mut request = format!("ws://{address}/session/{id}/vnc").into_client_request().unwrap();
-    let cookie = ada.clone().with_cookie();
-    let cookie = cookie.cookie(crate::auth::current::ACCESS_COOKIE).unwrap();
-    request.headers_mut().insert("cookie", format!("gimp_access={cookie}").parse().unwrap());
-    request.headers_mut().insert("origin", "http://evil.example.org".parse().unwrap());
-    let Err(Error::Http(response)) = tokio_tungstenite::connect_async(request).await else { panic!("refused") };
-    assert_eq!(response.status(), 403, "not with our cookie from another site's page");
+        let mut request = format!("ws://{address}/session/{id}/{way}").into_client_request().unwrap();
+        let cookie = ada.clone().with_cookie();
+        let cookie = cookie.cookie(crate::auth::current::ACCESS_COOKIE).unwrap();
+        request.headers_mut().insert("cookie", format!("gimp_access={cookie}").parse().unwrap());
+        request.headers_mut().insert("origin", "http://evil.example.org".parse().unwrap());
+        let Err(Error::Http(response)) = tokio_tungstenite::connect_async(request).await else { panic!("refused") };
+        assert_eq!(response.status(), 403, "not with our cookie from another site's page");
+    }
 }
 
 #[tokio::test]
@@ -167,7 +179,9 @@ async fn what_is_not_a_websocket_is_told_so() {
     let app = TestApp::new().await;
     let mut ada = app.user("ada@example.org").await;
     let (id, _) = started(&app, &mut ada).await;
-    ada.get(&format!("/session/{id}/vnc")).await.expect_problem(426, "notWebSocket");
+    for way in WAYS {
+        ada.get(&format!("/session/{id}/{way}")).await.expect_problem(426, "notWebSocket");
+    }
 }
 
 #[tokio::test]
@@ -177,10 +191,14 @@ async fn there_is_no_picture_before_and_after() {
     let mut ada = app.user("ada@example.org").await;
     fake(&app).behave(|behaviour| behaviour.hang_in_step = Some(protocol::session::StartStep::StartingGimp));
     let id = crate::session::testing::start(&mut ada).await;
-    assert_eq!(open(address, &ada, &id).await.unwrap_err(), 409);
+    for way in WAYS {
+        assert_eq!(open(address, &ada, &id, way).await.unwrap_err(), 409);
+    }
     ada.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
     crate::session::testing::end_of(&app, &mut ada, &id).await;
-    assert_eq!(open(address, &ada, &id).await.unwrap_err(), 409);
+    for way in WAYS {
+        assert_eq!(open(address, &ada, &id, way).await.unwrap_err(), 409);
+    }
 }
 
 #[tokio::test]
@@ -246,10 +264,12 @@ async fn text_and_huge_messages_are_refused() {
 async fn viewers_of_one_session_are_limited() {
     let mut stage = Stage::new().await;
     let mut sockets = vec![];
-    for _ in 0..PER_SESSION {
-        sockets.push(stage.open().await.unwrap());
+    for way in WAYS.into_iter().cycle().take(PER_SESSION as usize) {
+        sockets.push(open(stage.address, &stage.ada, &stage.id, way).await.unwrap());
     }
-    assert_eq!(stage.open().await.unwrap_err(), 429);
+    for way in WAYS {
+        assert_eq!(open(stage.address, &stage.ada, &stage.id, way).await.unwrap_err(), 429);
+    }
     let status = stage.ada.get(&format!("/api/v1/sessions/{}/status", stage.id)).await.expect(200);
     assert_eq!(status["capabilities"]["vnc"], json!(true));
 }

@@ -12,6 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Bytes of one connection that wait in the kernel for the network, as for `TCP_NOTSENT_LOWAT`: a picture that waits
+/// there can't be replaced by a newer one any more. What is on its way and not acknowledged does not count.
+const UNSENT: u32 = 16 * 1024;
+
 /// Address of the other end.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(SocketAddr);
@@ -49,6 +53,7 @@ impl AddrListener<Connection, Peer> for Listener {
         let (tcp, peer) = self.tcp.accept().await?;
         // Input and picture are small messages that must not wait for each other.
         tcp.set_nodelay(true)?;
+        socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT)?;
         metrics::gauge!("gimp_platform_connections").increment(1);
         Ok((Connection { tcp, _slot: slot }, Peer(peer)))
     }
@@ -99,5 +104,34 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.tcp.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    /// What its reader does not take is held up at its writer, and not somewhere on the way.
+    #[tokio::test]
+    async fn little_waits_in_the_kernel() {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let listener = Listener::new(tcp, 1);
+        let reader = TcpSocket::new_v4().unwrap();
+        reader.set_recv_buffer_size(4096).unwrap();
+        let (reader, accepted) = tokio::join!(reader.connect(address), listener.accept_stream());
+        let (_reads_nothing, (mut connection, _)) = (reader.unwrap(), accepted.unwrap());
+        let mut taken = 0;
+        let writing = async {
+            loop {
+                taken += connection.write(&[0; 1024]).await.unwrap();
+            }
+        };
+        assert!(tokio::time::timeout(std::time::Duration::from_secs(1), writing).await.is_err());
+        // By default it is more than two megabytes.
+        assert!(taken <= 128 * 1024, "{taken} bytes were taken");
     }
 }

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use protocol::agent::{
     self, AgentPhase, AgentStatus, Capabilities, EndRequest, OpenRequest, Restart, StepTiming, Supervised,
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Behaviour, pause, rfb};
+use super::{Behaviour, pause, rfb, stream};
 use crate::driver::StartRequest;
 use crate::error::Problem;
 
@@ -288,6 +289,7 @@ pub(super) fn router() -> Router {
         .route(agent::WRITES_PATH, put(writes))
         .route(agent::END_PATH, post(end))
         .route(agent::VNC_PATH, get(vnc))
+        .route(agent::STREAM_PATH, get(picture_stream))
         .layer(middleware::from_fn(admit))
 }
 
@@ -361,7 +363,28 @@ async fn end(Extension(agent): Agent, Json(request): Json<EndRequest>) -> Status
     StatusCode::ACCEPTED
 }
 
-async fn vnc(Extension(agent): Agent, mut request: Request) -> Result<Response, Problem> {
+async fn vnc(Extension(agent): Agent, request: Request) -> Result<Response, Problem> {
+    upgrade(&agent.clone(), request, agent::VNC_UPGRADE, async move |stream| {
+        let _closed = rfb::serve(stream, agent.screen.subscribe(), || agent.set_idle(Duration::ZERO)).await;
+    })
+}
+
+async fn picture_stream(Extension(agent): Agent, request: Request) -> Result<Response, Problem> {
+    upgrade(&agent.clone(), request, agent::STREAM_UPGRADE, async move |stream| {
+        let _closed = stream::serve(stream, agent.screen.subscribe(), || agent.set_idle(Duration::ZERO)).await;
+    })
+}
+
+/// Hands the connection to `serve`, as a viewer's.
+fn upgrade<F>(
+    agent: &Arc<FakeAgent>,
+    mut request: Request,
+    protocol: &'static str,
+    serve: impl FnOnce(TokioIo<Upgraded>) -> F + Send + 'static,
+) -> Result<Response, Problem>
+where
+    F: Future<Output = ()> + Send,
+{
     agent.ready()?;
     let upgrade = hyper::upgrade::on(&mut request);
     agent.spawn({
@@ -369,13 +392,12 @@ async fn vnc(Extension(agent): Agent, mut request: Request) -> Result<Response, 
         async move {
             let Ok(upgraded) = upgrade.await else { return };
             let _viewer = Viewer::new(&agent);
-            let sizes = agent.screen.subscribe();
-            let _closed = rfb::serve(TokioIo::new(upgraded), sizes, || agent.set_idle(Duration::ZERO)).await;
+            serve(TokioIo::new(upgraded)).await;
         }
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(agent::VNC_UPGRADE));
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(protocol));
     Ok(response)
 }
 

@@ -8,8 +8,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::channel::mpsc;
 use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::gateway::framing::{CHUNK, RECORD_LIMIT, Unframed, records};
 
 const QUICK: Limits = Limits {
     ping: Duration::from_millis(20),
@@ -68,7 +70,7 @@ async fn lost() -> Closed {
 async fn a_browser_that_says_nothing_is_gone() {
     let browser = Browser::default();
     let (agent, _held) = tokio::io::duplex(64);
-    let closed = run(browser.clone(), said(vec![]), agent, QUICK, std::future::pending(), lost).await;
+    let closed = run(browser.clone(), said(vec![]), agent, Unframed, QUICK, std::future::pending(), lost).await;
     assert_eq!(closed, Closed::BrowserGone);
     assert!(browser.pings() >= 2, "it was asked");
     assert!(browser.close().is_none());
@@ -86,7 +88,7 @@ async fn a_browser_that_answers_pings_stays() {
         tokio::time::sleep(QUICK.silence * 3).await;
         Closed::SignedOut
     };
-    let closed = run(browser.clone(), Box::pin(pongs), agent, QUICK, over, lost).await;
+    let closed = run(browser.clone(), Box::pin(pongs), agent, Unframed, QUICK, over, lost).await;
     assert_eq!(closed, Closed::SignedOut);
     assert_eq!(browser.close().unwrap().code, 4001);
 }
@@ -107,6 +109,7 @@ async fn a_browser_that_takes_nothing_holds_up_its_agent_and_is_given_up() {
         sink,
         said(vec![]),
         agent,
+        Unframed,
         Limits { silence: Duration::from_secs(60), ..QUICK },
         std::future::pending(),
         lost,
@@ -129,7 +132,7 @@ async fn an_agent_that_takes_nothing_holds_up_its_browser_and_is_given_up() {
     });
     // Long, so that on a busy machine it isn't the silence that is noticed first.
     let limits = Limits { silence: Duration::from_secs(60), ..QUICK };
-    let closed = run(browser, messages, agent, limits, std::future::pending(), lost).await;
+    let closed = run(browser, messages, agent, Unframed, limits, std::future::pending(), lost).await;
     assert_eq!(closed, Closed::PictureLost);
     assert_eq!(*taken.lock().unwrap(), 1, "the second message was not even read");
 }
@@ -140,7 +143,7 @@ async fn who_hangs_up_is_asked_why() {
     let (agent, far) = tokio::io::duplex(64);
     drop(far);
     let why = async || Closed::SessionEnded("The session reached its end time.".to_owned());
-    let closed = run(browser.clone(), said(vec![]), agent, QUICK, std::future::pending(), why).await;
+    let closed = run(browser.clone(), said(vec![]), agent, Unframed, QUICK, std::future::pending(), why).await;
     assert_eq!(closed, Closed::SessionEnded("The session reached its end time.".to_owned()));
     let frame = browser.close().unwrap();
     assert_eq!((frame.code, frame.reason.as_str()), (4000, "The session reached its end time."));
@@ -148,7 +151,7 @@ async fn who_hangs_up_is_asked_why() {
     let (agent, far) = tokio::io::duplex(64);
     drop(far);
     let never = async || std::future::pending().await;
-    let closed = run(browser.clone(), said(vec![]), agent, QUICK, std::future::pending(), never).await;
+    let closed = run(browser.clone(), said(vec![]), agent, Unframed, QUICK, std::future::pending(), never).await;
     assert_eq!((closed, browser.close().unwrap().code), (Closed::PictureLost, 4002));
 }
 
@@ -161,17 +164,20 @@ async fn messages_that_are_no_rfb_end_it() {
         let browser = Browser::default();
         let (agent, _held) = tokio::io::duplex(64);
         let messages = vec![Message::Ping(Bytes::new()), message];
-        assert_eq!(run(browser.clone(), said(messages), agent, QUICK, std::future::pending(), lost).await, closed);
+        assert_eq!(
+            run(browser.clone(), said(messages), agent, Unframed, QUICK, std::future::pending(), lost).await,
+            closed
+        );
         assert_eq!(browser.close().map(|frame| frame.code), code);
     }
     let browser = Browser::default();
     let (agent, _held) = tokio::io::duplex(64);
     let broken = futures::stream::iter([Err(std::io::Error::other("no frame"))]);
-    let closed = run(browser.clone(), broken, agent, QUICK, std::future::pending(), lost).await;
+    let closed = run(browser.clone(), broken, agent, Unframed, QUICK, std::future::pending(), lost).await;
     assert_eq!((closed, browser.close().unwrap().code), (Closed::BadMessage, 1002));
     let (agent, _held) = tokio::io::duplex(64);
     let ended = futures::stream::empty::<Result<Message, Infallible>>();
-    assert_eq!(run(browser, ended, agent, QUICK, std::future::pending(), lost).await, Closed::BrowserGone);
+    assert_eq!(run(browser, ended, agent, Unframed, QUICK, std::future::pending(), lost).await, Closed::BrowserGone);
 }
 
 proptest! {
@@ -214,6 +220,71 @@ async fn bytes_arrive_whole_and_in_order() {
         Closed::ServerEnding
     };
     let limits = Limits { silence: Duration::from_secs(60), stall: Duration::from_secs(30), ..QUICK };
-    let closed = run(browser.clone(), said(up), agent, limits, far_side, lost).await;
+    let closed = run(browser.clone(), said(up), agent, Unframed, limits, far_side, lost).await;
     assert_eq!((closed, browser.close().unwrap().code), (Closed::ServerEnding, 1012));
+}
+
+/// Whatever the reads are, a message of one side is a message of the other.
+#[tokio::test]
+async fn records_are_messages() {
+    let browser = Browser::default();
+    let (agent, far) = tokio::io::duplex(37);
+    let sizes = [0, 1, 5, 36, 37, 38, 1000, CHUNK, 3 * CHUNK + 1, 0, 2];
+    let all = || sizes.iter().zip(0_u8..).map(|(size, n)| vec![n; *size]);
+    let wire: Vec<u8> = all()
+        .flat_map(|message| [&u32::try_from(message.len()).unwrap().to_le_bytes(), &message[..]].concat())
+        .collect();
+    let received = || -> Vec<Vec<u8>> {
+        let messages = browser.0.lock().unwrap();
+        let binary = |message: &Message| match message {
+            Message::Binary(bytes) => Some(bytes.to_vec()),
+            _ => None,
+        };
+        messages.iter().filter_map(binary).collect()
+    };
+    let (mut far_read, mut far_write) = tokio::io::split(far);
+    let far_side = async {
+        let mut got = vec![0; wire.len()];
+        far_read.read_exact(&mut got).await.unwrap();
+        assert!(got == wire);
+        far_write.write_all(&wire).await.unwrap();
+        while received().len() < sizes.len() {
+            tokio::task::yield_now().await;
+        }
+        assert!(received().into_iter().eq(all()));
+        Closed::ServerEnding
+    };
+    let limits = Limits { silence: Duration::from_secs(60), stall: Duration::from_secs(30), ..QUICK };
+    let messages = all().map(|bytes| Message::Binary(bytes.into())).collect();
+    let closed = run(browser.clone(), said(messages), agent, records(), limits, far_side, lost).await;
+    assert_eq!(closed, Closed::ServerEnding);
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_long_is_not_even_read() {
+    let browser = Browser::default();
+    let (agent, mut far) = tokio::io::duplex(64);
+    far.write_u32_le(u32::try_from(RECORD_LIMIT).unwrap() + 1).await.unwrap();
+    let closed = run(browser.clone(), said(vec![]), agent, records(), QUICK, std::future::pending(), lost).await;
+    assert_eq!((closed, browser.close().unwrap().code), (Closed::PictureLost, 4002));
+}
+
+#[tokio::test]
+async fn a_browser_that_takes_no_records_holds_up_its_agent() {
+    let (sink, _held) = mpsc::channel::<Message>(0);
+    let (agent, mut far) = tokio::io::duplex(1024);
+    let agent_writes = async {
+        let record = [&1024_u32.to_le_bytes()[..], &[7; 1024]].concat();
+        let mut written = 0;
+        while let Ok(Ok(())) = timeout(QUICK.stall * 2, far.write_all(&record)).await {
+            written += record.len();
+        }
+        written
+    };
+    let limits = Limits { silence: Duration::from_secs(60), ..QUICK };
+    let relay = run(sink, said(vec![]), agent, records(), limits, std::future::pending(), lost);
+    let (closed, written) = tokio::join!(relay, agent_writes);
+    assert_eq!(closed, Closed::BrowserGone);
+    // The pipe, what one read takes, one message on its way and one in the sink.
+    assert!(written <= 32 * 1024, "{written} bytes were taken in");
 }
