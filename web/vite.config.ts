@@ -1,6 +1,8 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
+import { tileWasm } from './wasm/plugin.ts';
+
 /** Where `npm run dev` and `npm run preview` find a running platform. */
 const platform = process.env.GIMP_PLATFORM_URL ?? 'http://127.0.0.1:8080';
 
@@ -8,11 +10,12 @@ const platform = process.env.GIMP_PLATFORM_URL ?? 'http://127.0.0.1:8080';
 const headers = { origin: new URL(platform).origin };
 const proxy = {
   '/api': { target: platform, changeOrigin: true, headers },
-  '^/session/[^/]+/vnc$': { target: platform, changeOrigin: true, ws: true, headers },
+  '^/session/[^/]+/(vnc|stream)$': { target: platform, changeOrigin: true, ws: true, headers },
 };
 
 export default defineConfig({
-  plugins: [svelte()],
+  plugins: [svelte(), tileWasm()],
+  worker: { format: 'es', plugins: () => [tileWasm()] },
   build: {
     target: 'es2022',
     // The content security policy has no room for inline scripts, and hashed files cache better than data URLs.
