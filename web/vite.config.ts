@@ -1,3 +1,5 @@
+import { fileURLToPath } from 'node:url';
+
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
@@ -14,6 +16,10 @@ const proxy = {
 };
 
 export default defineConfig({
+  resolve: {
+    // Its package exports the whole client only.
+    alias: { 'novnc-core': fileURLToPath(new URL('node_modules/@novnc/novnc/core', import.meta.url)) },
+  },
   plugins: [svelte(), tileWasm()],
   worker: { format: 'es', plugins: () => [tileWasm()] },
   build: {
