@@ -144,7 +144,7 @@ need_node_modules() {
 need_web() {
   need_node_modules web
   local wanted
-  wanted=$(fingerprint web/src web/public web/index.html web/package.json web/package-lock.json \
+  wanted=$(fingerprint web/src web/wasm web/public web/index.html web/package.json web/package-lock.json \
     web/vite.config.ts web/svelte.config.js web/tsconfig.json)
   [ "$(cat "$here/web/node_modules/.built" 2>/dev/null)" != "$wanted" ] || [ ! -f "$here/web/dist/index.html" ] || return 0
   say "Building the web pages"

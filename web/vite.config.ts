@@ -1,5 +1,9 @@
+import { fileURLToPath } from 'node:url';
+
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
+
+import { tileWasm } from './wasm/plugin.ts';
 
 /** Where `npm run dev` and `npm run preview` find a running platform. */
 const platform = process.env.GIMP_PLATFORM_URL ?? 'http://127.0.0.1:8080';
@@ -12,7 +16,12 @@ const proxy = {
 };
 
 export default defineConfig({
-  plugins: [svelte()],
+  resolve: {
+    // Its package exports the whole client only.
+    alias: { 'novnc-core': fileURLToPath(new URL('node_modules/@novnc/novnc/core', import.meta.url)) },
+  },
+  plugins: [svelte(), tileWasm()],
+  worker: { format: 'es', plugins: () => [tileWasm()] },
   build: {
     target: 'es2022',
     // The content security policy has no room for inline scripts, and hashed files cache better than data URLs.

@@ -129,5 +129,6 @@ export const urls = {
     `/api/v1/files/thumbnail?path=${encodeURIComponent(path)}&v=${encodeURIComponent(modifiedAt)}`,
   recovery: (id: string) => `/api/v1/workspace/recoveries/${encodeURIComponent(id)}/content`,
   events: '/api/v1/events',
+  stream: (sessionId: string) => `${location.origin.replace(/^http/, 'ws')}/session/${sessionId}/stream`,
   vnc: (sessionId: string) => `${location.origin.replace(/^http/, 'ws')}/session/${sessionId}/vnc`,
 };

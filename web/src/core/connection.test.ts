@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import { Connection, type ConnectionState, type Probe } from './connection';
-import { type Loss, lossOf, type Transport, type TransportEvents, type TransportListener } from './transport';
+import { type Loss, lossOf, NO_FIGURES, type Transport, type TransportEvents, type TransportListener } from './transport';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -234,7 +234,7 @@ class FakeTransport implements Transport {
     return true;
   }
   stats() {
-    return { received: this.received };
+    return { kind: 'vnc' as const, received: this.received, ...NO_FIGURES };
   }
 }
 

@@ -7,9 +7,21 @@ export interface PictureSize {
   height: number;
 }
 
+export type TransportKind = 'websocket' | 'vnc';
+
 export interface TransportStats {
+  kind: TransportKind;
   /** Bytes received since the transport was made. */
   received: number;
+  /** In the last second; null where it is not known, as all below. */
+  bitsPerSecond: number | null;
+  /** Changes of the picture drawn in the last second. */
+  fps: number | null;
+  rttMs: number | null;
+  /** From an input event until the first change of the picture that can show it. */
+  inputToPixelMs: { p50: number; p95: number } | null;
+  /** Whether the picture is the session's screen, pixel by pixel; null: this transport cannot tell. */
+  exact: boolean | null;
 }
 
 /** Why a transport was closed that nobody here asked to disconnect. */
@@ -40,6 +52,9 @@ export function lossOf(code: number): Loss {
       return 'lost';
   }
 }
+
+/** For a transport that can only count bytes. */
+export const NO_FIGURES = { bitsPerSecond: null, fps: null, rttMs: null, inputToPixelMs: null, exact: null } as const;
 
 export interface TransportEvents {
   /** The first picture is on the screen and input is taken. */

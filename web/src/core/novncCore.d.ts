@@ -1,0 +1,12 @@
+// Parts of noVNC 1.7 that its package does not export; vite.config.ts leads to them.
+declare module 'novnc-core/input/keyboard.js' {
+  /** Keys as keysyms, with what is peculiar to each system: AltGr, macOS, Windows, virtual keyboards. */
+  export default class Keyboard {
+    constructor(target: HTMLElement);
+    onkeyevent: (keysym: number, code: string, down: boolean) => void;
+    grab(): void;
+    ungrab(): void;
+    /** Private; lets go of every key that is held. */
+    _allKeysUp(): void;
+  }
+}

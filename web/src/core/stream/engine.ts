@@ -1,0 +1,337 @@
+// One connection of the picture stream: its WebSocket, its painter, its figures. Knows nothing of pages, and so runs in
+// a worker as well; what it is told and what it tells are plain objects that can be posted.
+
+import { Latency } from './latency';
+import { type Action, type CursorImage, type Proof, STREAM_VERSION, type ToAgent, type ToClient, type Update } from './messages';
+import { Painter } from './painter';
+import { CanvasSurface } from './surface';
+import { TileCache } from './tileCache';
+import { TileDecoder } from './tiles';
+import { supportedVideo, WebCodecsDecoder } from './video';
+import { decodeToClient, encodeToAgent, WireError } from './wire';
+
+/** An action and when it happened, microseconds since the epoch. */
+export type TimedAction = Action & { at: number };
+
+export type EngineCommand =
+  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState }
+  | { command: 'input'; actions: readonly TimedAction[] }
+  | { command: 'clipboard'; text: string }
+  | { command: 'view'; view: ViewState }
+  | { command: 'prove' }
+  /** Whether figures are looked at: then the round trip is measured all the time. */
+  | { command: 'watched'; watched: boolean }
+  | { command: 'stop' };
+
+export interface ViewState {
+  hidden: boolean;
+  /** Hz. */
+  refresh: number;
+}
+
+export type EngineEvent =
+  /** The first picture is drawn. */
+  | { event: 'open' }
+  /** The last one, with the WebSocket's close code. */
+  | { event: 'closed'; code: number }
+  | { event: 'size'; width: number; height: number }
+  | { event: 'cursor'; cursor: CursorImage }
+  | { event: 'clipboard'; text: string }
+  | { event: 'exact'; exact: boolean }
+  | { event: 'figures'; figures: Figures }
+  | { event: 'proof'; proof: ProofResult };
+
+export interface Figures {
+  /** Bytes since the beginning. */
+  received: number;
+  bitsPerSecond: number;
+  /** Updates drawn in the last second. */
+  fps: number;
+  rttMs: number | null;
+  inputToPixelMs: { p50: number; p95: number } | null;
+}
+
+/** `moving`: the picture changed before it could be compared. */
+export type ProofResult = 'same' | 'different' | 'moving';
+
+/** Pixels of tiles kept for the agent: 32 MB. */
+const CACHE_PIXELS = 8_000_000;
+/** Milliseconds between pings while something happens or figures are looked at. */
+const PING = 2_000;
+/** Milliseconds until figures are told that changed. */
+const TELL = 500;
+/** A picture lost so often within `LOSSES_WITHIN` milliseconds will not be found again. */
+const MOST_LOSSES = 5;
+const LOSSES_WITHIN = 10_000;
+/** Close codes of ours. */
+const NORMAL = 1000;
+const NOT_UNDERSTOOD = 4400;
+
+/** Milliseconds since the epoch, finely; the same in page and worker. */
+const now = () => performance.timeOrigin + performance.now();
+
+export class StreamEngine {
+  readonly #tell: (event: EngineEvent, transfer?: Transferable[]) => void;
+  readonly #latency = new Latency();
+  #socket: WebSocket | null = null;
+  #painter: Painter | null = null;
+  #surface: CanvasSurface | null = null;
+  /** Messages that came before the decoders were ready. */
+  #early: { data: ArrayBuffer; arrived: number }[] | null = [];
+  #opened = false;
+  #stopped = false;
+  #exact = false;
+  #losses: number[] = [];
+  #lastInput = 0;
+  #received = 0;
+  /** Arrival and length of the last second's messages, and when its updates were drawn. */
+  #arrivals: { at: number; bytes: number }[] = [];
+  #paints: number[] = [];
+  #rtt: number | null = null;
+  #pinged: { id: number; at: number } | null = null;
+  #pings = 0;
+  #active = false;
+  #watched = false;
+  #pingTimer: ReturnType<typeof setTimeout> | undefined;
+  #tellTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** `tell` may be called from inside `take`, but not from inside `start`. */
+  constructor(tell: (event: EngineEvent, transfer?: Transferable[]) => void) {
+    this.#tell = tell;
+  }
+
+  take(command: EngineCommand): void {
+    switch (command.command) {
+      case 'start':
+        this.#start(command.url, command.canvas, command.view);
+        break;
+      case 'input':
+        this.#input(command.actions);
+        break;
+      case 'clipboard':
+        this.#send({ kind: 'clipboard', text: command.text });
+        break;
+      case 'view':
+        this.#send({ kind: 'view', ...command.view });
+        break;
+      case 'prove':
+        this.#send({ kind: 'prove', id: 1 });
+        break;
+      case 'watched':
+        this.#watched = command.watched;
+        this.#stir();
+        break;
+      case 'stop':
+        this.#stop(NORMAL);
+        break;
+    }
+  }
+
+  #start(url: string, canvas: HTMLCanvasElement | OffscreenCanvas, view: ViewState): void {
+    const socket = new WebSocket(url, ['binary']);
+    socket.binaryType = 'arraybuffer';
+    this.#socket = socket;
+    const decoders = Promise.all([TileDecoder.create(), supportedVideo()]);
+    decoders.then(([tiles]) => this.#ready(canvas, tiles)).catch(() => this.#stop(NOT_UNDERSTOOD));
+
+    socket.addEventListener('open', () => {
+      decoders.then(
+        ([, video]) => this.#send({ kind: 'hello', version: STREAM_VERSION, video, cachePixels: CACHE_PIXELS, refresh: view.refresh }),
+        () => undefined,
+      );
+    });
+    socket.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
+      if (data instanceof ArrayBuffer) this.#arrived(data, now());
+      else this.#stop(NOT_UNDERSTOOD);
+    });
+    socket.addEventListener('close', ({ code }) => this.#closed(code));
+  }
+
+  #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder): void {
+    if (this.#stopped) return;
+    const surface = new CanvasSurface(canvas);
+    const video = new WebCodecsDecoder((error) => painter.videoFailed(error));
+    const painter = new Painter({
+      surface,
+      tiles,
+      video,
+      cache: new TileCache(CACHE_PIXELS),
+      now,
+      onDrawn: (seq, took) => {
+        this.#send({ kind: 'drawn', seq, tookUs: Math.min(0xffff_ffff, Math.max(0, Math.round(took * 1000))) });
+        this.#tellExact();
+      },
+      onPainted: (update) => this.#painted(update),
+      onSize: (width, height) => this.#tell({ event: 'size', width, height }),
+      onLost: (reason) => this.#lost(reason),
+    });
+    this.#painter = painter;
+    this.#surface = surface;
+    const early = this.#early ?? [];
+    this.#early = null;
+    for (const { data, arrived } of early) this.#message(data, arrived);
+  }
+
+  #arrived(data: ArrayBuffer, arrived: number): void {
+    if (this.#stopped) return;
+    this.#received += data.byteLength;
+    this.#arrivals.push({ at: arrived, bytes: data.byteLength });
+    if (this.#early) this.#early.push({ data, arrived });
+    else this.#message(data, arrived);
+  }
+
+  #message(data: ArrayBuffer, arrived: number): void {
+    let message: ToClient;
+    try {
+      message = decodeToClient(new Uint8Array(data));
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      console.warn(`The picture stream makes no sense: ${error.message}`);
+      this.#stop(NOT_UNDERSTOOD);
+      return;
+    }
+    switch (message.kind) {
+      case 'hello':
+        if (message.version !== STREAM_VERSION) this.#stop(NOT_UNDERSTOOD);
+        break;
+      case 'update':
+        this.#painter?.take(message, arrived);
+        this.#stir();
+        break;
+      case 'cursor':
+        this.#cursor(message);
+        break;
+      case 'clipboard':
+        this.#tell({ event: 'clipboard', text: message.text });
+        break;
+      case 'pong':
+        if (message.id === this.#pinged?.id) {
+          this.#rtt = arrived - this.#pinged.at;
+          this.#pinged = null;
+        }
+        break;
+      case 'proof':
+        void this.#prove(message);
+        break;
+      // Nothing is sent twice on a WebSocket, and nobody here offers WebRTC yet.
+      case 'inputTaken':
+      case 'signal':
+      case 'stats':
+        break;
+    }
+  }
+
+  #painted(update: Update): void {
+    const at = now();
+    this.#paints.push(at);
+    if (update.ops.length === 0) return;
+    this.#latency.shown(update.input, at);
+    if (this.#opened) return;
+    this.#opened = true;
+    this.#tell({ event: 'open' });
+  }
+
+  #lost(reason: unknown): void {
+    console.warn('The picture is asked for anew:', reason);
+    const at = now();
+    this.#losses = [...this.#losses.filter((loss) => at - loss < LOSSES_WITHIN), at];
+    if (this.#losses.length > MOST_LOSSES) this.#stop(NOT_UNDERSTOOD);
+    else this.#send({ kind: 'refresh' });
+    this.#tellExact();
+  }
+
+  #tellExact(): void {
+    const exact = this.#painter?.exact ?? false;
+    if (exact === this.#exact) return;
+    this.#exact = exact;
+    this.#tell({ event: 'exact', exact });
+  }
+
+  #cursor({ hotX, hotY, width, height, rgba }: CursorImage): void {
+    // The whole message would be posted with a part of it.
+    const own = rgba.slice();
+    this.#tell({ event: 'cursor', cursor: { hotX, hotY, width, height, rgba: own } }, [own.buffer]);
+  }
+
+  async #prove(proof: Proof): Promise<void> {
+    const surface = this.#surface;
+    if (!surface || this.#painter?.settledAt !== proof.seq) {
+      this.#tell({ event: 'proof', proof: 'moving' });
+      return;
+    }
+    const sameSize = surface.width === proof.width && surface.height === proof.height;
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', surface.read()));
+    const same = sameSize && digest.every((byte, i) => byte === proof.sha256[i]);
+    this.#tell({ event: 'proof', proof: same ? 'same' : 'different' });
+  }
+
+  #input(actions: readonly TimedAction[]): void {
+    if (!this.#opened) return;
+    const events = actions.map(({ at, ...action }) => {
+      const number = ++this.#lastInput;
+      this.#latency.sent(number, at / 1000);
+      return { number, atUs: at % 0x1_0000_0000, ...action };
+    });
+    this.#send({ kind: 'input', events });
+    this.#stir();
+  }
+
+  #send(message: ToAgent): void {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    this.#socket.send(encodeToAgent(message));
+  }
+
+  /** Something happened: figures will be told, and the round trip is worth measuring. Being pinged is nothing. */
+  #stir(): void {
+    if (this.#stopped) return;
+    this.#active = true;
+    this.#tellTimer ??= setTimeout(() => this.#tellFigures(), TELL);
+    this.#pingTimer ??= setTimeout(() => this.#pingOn(), PING);
+  }
+
+  #pingOn(): void {
+    this.#pingTimer = this.#active || this.#watched ? setTimeout(() => this.#pingOn(), PING) : undefined;
+    if (this.#pingTimer !== undefined) this.#ping();
+    this.#active = false;
+  }
+
+  #ping(): void {
+    this.#pinged = { id: ++this.#pings, at: now() };
+    this.#send({ kind: 'ping', id: this.#pings });
+  }
+
+  #tellFigures(): void {
+    this.#tellTimer = undefined;
+    const since = now() - 1000;
+    this.#arrivals = this.#arrivals.filter(({ at }) => at > since);
+    this.#paints = this.#paints.filter((at) => at > since);
+    this.#tell({
+      event: 'figures',
+      figures: {
+        received: this.#received,
+        bitsPerSecond: this.#arrivals.reduce((sum, { bytes }) => sum + bytes * 8, 0),
+        fps: this.#paints.length,
+        rttMs: this.#rtt,
+        inputToPixelMs: this.#latency.percentiles(),
+      },
+    });
+    // Once more after it has become still, so that the rates go to zero.
+    if (this.#watched || this.#arrivals.length > 0) this.#tellTimer = setTimeout(() => this.#tellFigures(), TELL);
+  }
+
+  #stop(code: number): void {
+    if (this.#stopped) return;
+    // A closing handshake can take long when the network is gone.
+    this.#socket?.close(code);
+    this.#closed(code);
+  }
+
+  #closed(code: number): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearTimeout(this.#pingTimer);
+    clearTimeout(this.#tellTimer);
+    this.#painter?.stop();
+    this.#tell({ event: 'closed', code });
+  }
+}

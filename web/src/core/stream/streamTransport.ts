@@ -1,0 +1,185 @@
+// The picture stream as a transport: one canvas in the page, its input and cursor, and an engine that draws on it.
+
+import { type Loss, lossOf, type Transport, type TransportListener, type TransportStats } from '../transport';
+import { SessionCursor } from './cursor';
+import type { EngineCommand, EngineEvent, Figures, ProofResult, ViewState } from './engine';
+import { type EngineHost, type EnginePlace, startEngine } from './engineHost';
+import { SessionInput } from './input';
+
+export class StreamTransport implements Transport {
+  readonly #element: HTMLElement;
+  readonly #url: string;
+  readonly #place: EnginePlace;
+  readonly #canvas = document.createElement('canvas');
+  readonly #cursor = new SessionCursor(this.#canvas);
+  readonly #abort = new AbortController();
+  #listener: TransportListener | null = null;
+  #host: EngineHost | null = null;
+  /** Commands from before the engine was there. */
+  #early: EngineCommand[] = [];
+  #input: SessionInput | null = null;
+  #state: 'new' | 'connecting' | 'open' | 'closed' = 'new';
+  #width = 0;
+  #height = 0;
+  #exact = false;
+  #figures: Figures = { received: 0, bitsPerSecond: 0, fps: 0, rttMs: null, inputToPixelMs: null };
+  #provers: ((result: ProofResult) => void)[] = [];
+
+  /** `url`: the WebSocket of the session's stream, `ws:` or `wss:`. The picture fills `element`. */
+  constructor(element: HTMLElement, url: string, place: EnginePlace) {
+    this.#element = element;
+    this.#url = url;
+    this.#place = place;
+  }
+
+  connect(listener: TransportListener): void {
+    this.#listener = listener;
+    this.#state = 'connecting';
+    const canvas = this.#canvas;
+    canvas.tabIndex = 0;
+    canvas.setAttribute('role', 'application');
+    canvas.setAttribute('aria-label', 'GIMP');
+    // Nothing is seen of it, and nothing below it is hidden, until it has a picture.
+    Object.assign(canvas.style, { position: 'absolute', width: '100%', height: '100%', outline: 'none', visibility: 'hidden' });
+    this.#element.append(canvas);
+
+    const { signal } = this.#abort;
+    document.addEventListener('visibilitychange', () => this.#tell({ command: 'view', view: viewState() }), { signal });
+    const start = { url: this.#url, canvas, view: viewState() };
+    startEngine(this.#place, start, (event) => this.#handle(event)).then(
+      (host) => this.#started(host),
+      () => this.#closed('lost'),
+    );
+  }
+
+  disconnect(): void {
+    this.#input?.stop();
+    this.#input = null;
+    this.#closed('lost');
+    this.#canvas.remove();
+  }
+
+  sendKey(keysym: number, code: string, down?: boolean): void {
+    this.#input?.sendKey(keysym, code, down);
+  }
+
+  releaseKeys(): void {
+    this.#input?.releaseAll();
+  }
+
+  sendClipboard(text: string): void {
+    this.#tell({ command: 'clipboard', text });
+  }
+
+  focus(): void {
+    this.#canvas.focus({ preventScroll: true });
+  }
+
+  setFocusOnClick(on: boolean): void {
+    if (this.#input) this.#input.focusOnClick = on;
+  }
+
+  copyPicture(into: HTMLCanvasElement): boolean {
+    if (this.#width === 0) return false;
+    into.width = this.#width;
+    into.height = this.#height;
+    into.getContext('2d')?.drawImage(this.#canvas, 0, 0);
+    return true;
+  }
+
+  stats(): TransportStats {
+    return { kind: 'websocket', exact: this.#exact, ...this.#figures };
+  }
+
+  /** Whether anybody looks at the figures. */
+  set watched(watched: boolean) {
+    this.#tell({ command: 'watched', watched });
+  }
+
+  /** Compares the picture with the session's screen. */
+  prove(): Promise<ProofResult> {
+    return new Promise((resolve) => {
+      this.#provers.push(resolve);
+      this.#tell({ command: 'prove' });
+    });
+  }
+
+  #started(host: EngineHost): void {
+    if (this.#state === 'closed') {
+      host.stop();
+      return;
+    }
+    this.#host = host;
+    for (const command of this.#early.splice(0)) host.tell(command);
+  }
+
+  #tell(command: EngineCommand): void {
+    if (this.#state === 'closed') return;
+    if (this.#host) this.#host.tell(command);
+    else this.#early.push(command);
+  }
+
+  #handle(event: EngineEvent): void {
+    if (this.#state === 'closed') return;
+    switch (event.event) {
+      case 'size':
+        this.#width = event.width;
+        this.#height = event.height;
+        this.#listener?.('size', { width: event.width, height: event.height });
+        this.#cursor.scale = this.#scale();
+        break;
+      case 'open':
+        this.#opened();
+        break;
+      case 'cursor':
+        this.#cursor.scale = this.#scale();
+        this.#cursor.show(event.cursor);
+        break;
+      case 'clipboard':
+        this.#listener?.('clipboard', { text: event.text });
+        break;
+      case 'exact':
+        this.#exact = event.exact;
+        break;
+      case 'figures':
+        this.#figures = event.figures;
+        break;
+      case 'proof':
+        this.#provers.shift()?.(event.proof);
+        break;
+      case 'closed':
+        this.#closed(lossOf(event.code));
+        break;
+    }
+  }
+
+  #opened(): void {
+    this.#state = 'open';
+    this.#canvas.style.visibility = '';
+    this.#input = new SessionInput({
+      element: this.#canvas,
+      picture: () => ({ width: this.#width, height: this.#height }),
+      send: (actions) => this.#tell({ command: 'input', actions }),
+    });
+    this.#listener?.('open', undefined);
+  }
+
+  #closed(loss: Loss): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#abort.abort();
+    this.#host?.stop();
+    for (const resolve of this.#provers.splice(0)) resolve('moving');
+    this.#listener?.('closed', { loss });
+  }
+
+  #scale(): number {
+    const { width } = this.#canvas.getBoundingClientRect();
+    return width > 0 ? this.#width / width : window.devicePixelRatio;
+  }
+}
+
+function viewState(): ViewState {
+  // No page is told the rate of its display.
+  return { hidden: document.hidden, refresh: 60 };
+}

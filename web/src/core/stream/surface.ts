@@ -1,0 +1,77 @@
+// What the painter draws on: a canvas of the page or of a worker.
+
+import type { Rect } from './messages';
+
+type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
+/** A decoded picture; must be closed. */
+export type Frame = Pick<VideoFrame, 'close'>;
+
+/** All rectangles lie within the size. */
+export interface Surface {
+  readonly width: number;
+  readonly height: number;
+  /** What was drawn is void. */
+  resize(width: number, height: number): void;
+  fill(rect: Rect, rgb: readonly [number, number, number]): void;
+  /** `rgba` is not kept. */
+  pixels(rect: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void;
+  /** Source and destination may overlap. */
+  copy(rect: Rect, toX: number, toY: number): void;
+  /** The part of the frame that lies where `rect` is. */
+  frame(frame: Frame, rect: Rect): void;
+  /** Red, green, blue, 255 of every pixel. */
+  read(): Uint8ClampedArray<ArrayBuffer>;
+}
+
+export class CanvasSurface implements Surface {
+  readonly #canvas: HTMLCanvasElement | OffscreenCanvas;
+  readonly #context: Context;
+
+  constructor(canvas: HTMLCanvasElement | OffscreenCanvas) {
+    this.#canvas = canvas;
+    const context = canvas.getContext('2d', { alpha: false, desynchronized: true }) as Context | null;
+    if (!context) throw new Error('no 2D canvas');
+    this.#context = context;
+  }
+
+  get width(): number {
+    return this.#canvas.width;
+  }
+
+  get height(): number {
+    return this.#canvas.height;
+  }
+
+  resize(width: number, height: number): void {
+    this.#canvas.width = width;
+    this.#canvas.height = height;
+    this.#context.imageSmoothingEnabled = false;
+  }
+
+  fill({ x, y, width, height }: Rect, [red, green, blue]: readonly [number, number, number]): void {
+    this.#context.fillStyle = `rgb(${red},${green},${blue})`;
+    this.#context.fillRect(x, y, width, height);
+  }
+
+  pixels({ x, y, width, height }: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void {
+    this.#context.putImageData(new ImageData(rgba, width, height), x, y);
+  }
+
+  copy({ x, y, width, height }: Rect, toX: number, toY: number): void {
+    this.#context.drawImage(this.#canvas, x, y, width, height, toX, toY, width, height);
+  }
+
+  frame(frame: Frame, { x, y, width, height }: Rect): void {
+    this.#context.drawImage(frame as VideoFrame, x, y, width, height, x, y, width, height);
+  }
+
+  // By way of another canvas: a browser that sees a canvas read too often draws it without the graphics card from then on.
+  read(): Uint8ClampedArray<ArrayBuffer> {
+    const copy = new OffscreenCanvas(this.width, this.height);
+    const context = copy.getContext('2d', { alpha: false, willReadFrequently: true });
+    if (!context) throw new Error('no 2D canvas');
+    context.drawImage(this.#canvas, 0, 0);
+    return context.getImageData(0, 0, this.width, this.height).data;
+  }
+}
