@@ -221,7 +221,7 @@ async fn stream(State(api): State<Api>, request: HttpRequest) -> Result<Response
         return Ok(upgrade_required(agent::STREAM_UPGRADE));
     }
     let stage = api.shared.stage.borrow().clone();
-    let picture = picture
+    let stage = stage
         .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "display.notReady", "The display is not up."))?;
     Ok(view(&api, request, agent::STREAM_UPGRADE, |viewer| async move {
         let closed = transport::stream::serve(viewer, &stage).await;

@@ -156,5 +156,3 @@ impl Drop for Viewing {
     }
 }
 
-#[cfg(test)]
-mod tests;
