@@ -6,7 +6,6 @@
 
 mod encoding;
 mod painter;
-mod wake;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -17,8 +16,8 @@ use protocol::stream::{ClientHello, Drawn, View};
 use tokio::sync::mpsc;
 
 use crate::display::server::Cookie;
+use crate::wake::{Wake, Waker};
 use painter::Painter;
-use wake::{Wake, Waker};
 
 /// Messages that may wait for a connection. Updates are paced by acknowledgements, so more means that nobody reads.
 const OUTBOX: usize = 64;
@@ -155,4 +154,3 @@ impl Drop for Viewing {
         self.picture.inner.send(Command::Leave(self.viewer));
     }
 }
-

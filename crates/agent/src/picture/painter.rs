@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::encoding::{Encoding, LARGEST_TILE};
-use super::wake::Wake;
 use super::{Command, ViewerId};
 use crate::display::capture::{Capture, Change};
 use crate::display::server::Cookie;
 use crate::display::x11;
 use crate::encode::video::VideoEncoder;
+use crate::wake::Wake;
 
 /// Most pixels a client keeps for us, whatever it offers.
 const MAX_CACHE_PIXELS: u32 = 32 << 20;
