@@ -128,8 +128,10 @@ impl Painter {
                     }
                 }
                 Command::Refresh(viewer) => {
-                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &self.stage) {
-                        seat.void(stage.capture.size(), now);
+                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &self.stage)
+                        && !seat.void(stage.capture.size(), now)
+                    {
+                        self.leave(viewer);
                     }
                 }
                 Command::Prove { viewer, id } => self.prove(viewer, id)?,
@@ -359,7 +361,9 @@ impl Painter {
         let sha256 = digest(&stage.capture);
         self.changed(&change);
         let Some(seat) = self.seats.get_mut(&viewer) else { return Ok(()) };
-        let seq = seat.viewer.next_seq().wrapping_sub(1);
+        // What is not sent yet comes after: whoever believes to be exact before it must not compare.
+        let next = seat.viewer.next_seq();
+        let seq = if seat.viewer.is_exact() { next.wrapping_sub(1) } else { next };
         let proof = ToClient::Proof(Proof { id, seq, width, height, sha256 });
         if let Ok(bytes) = proof.encode() {
             let _full = seat.outbox.try_send(bytes);

@@ -184,7 +184,6 @@ fn pointer(input: &Input) -> Option<(u16, u16)> {
 
 async fn answer(viewing: &Viewing, message: &ToClient) {
     if let Ok(bytes) = message.encode() {
-        // Whoever takes no answers is about to be dropped.
-        let _closed = viewing.outbox().send(bytes).await;
+        viewing.tell(bytes).await;
     }
 }
