@@ -24,6 +24,7 @@ const PART: usize = 50_000;
 
 /// Targets and what each gives.
 type Offers = Vec<(&'static str, Vec<u8>)>;
+type Offered<'a> = &'a [(&'static str, &'a [u8])];
 
 fn server() -> TestServer {
     TestServer::start(&DisplayServer::Xorg)
@@ -85,7 +86,7 @@ impl Program {
     }
 
     /// Answers, on a thread of its own, until something else is copied; then tells what was asked for.
-    fn answers(self, offers: &[(&'static str, &[u8])]) -> JoinHandle<Vec<String>> {
+    fn answers(self, offers: Offered<'_>) -> JoinHandle<Vec<String>> {
         let offers: Offers = offers.iter().map(|(target, data)| (*target, data.to_vec())).collect();
         std::thread::spawn(move || {
             let conn = &self.client.conn;
@@ -278,7 +279,7 @@ async fn what_programs_copy_is_told() {
     let latin = b"Gr\xFC\xDFe";
     let both: [(&str, &[u8]); 3] =
         [("image/png", b"png"), ("UTF8_STRING", "Grüße, 日本".as_bytes()), ("STRING", latin)];
-    let cases: [(&[(&'static str, &[u8])], &str); 7] = [
+    let cases: [(Offered<'_>, &str); 7] = [
         (&both, "Grüße, 日本"),
         (&[("text/plain;charset=utf-8", b"one")], "one"),
         (&[("STRING", latin)], "Grüße"),
