@@ -1,9 +1,11 @@
 //! Viewers of the picture stream on a whole session.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use hyper::{Method, StatusCode};
-use protocol::agent::{AgentPhase, SCREEN_PATH, Supervised};
+use protocol::agent::{SCREEN_PATH, Supervised};
 use protocol::stream::{Action, ClientHello, MAX_TO_AGENT, Op, STREAM_VERSION, ToAgent, VideoFormat, View};
 use rustix::process::Signal;
 use serde_json::json;
@@ -11,7 +13,7 @@ use serde_json::json;
 use crate::harness::{LIMIT, TestSession};
 use crate::rfb;
 use crate::stream::{self, Habits, StreamViewer};
-use crate::{BACKSPACE, CONTROL, colours, mostly_red};
+use crate::{BACKSPACE, CONTROL, colours, display_is_back, mostly_red};
 
 const ESCAPE: u32 = 0xFF1B;
 
@@ -167,23 +169,30 @@ async fn keys_pointer_and_clipboard_work_both_ways() {
     viewer.copy("Grüße, 日本").await;
     viewer.chord(&[CONTROL, u32::from(b'v')]).await;
     other.until("what the first copied", |viewer| viewer.texts.len() == 2).await;
-    viewer.chord(&[CONTROL, u32::from(b'a')]).await;
-    viewer.chord(&[CONTROL, u32::from(b'c')]).await;
-    viewer.until("what it pasted", |viewer| viewer.texts.len() == 2).await;
-    assert_eq!(viewer.texts[1], "Grüße, 日本", "and not its own text before");
-    other.until("it, too", |viewer| viewer.texts.len() == 3).await;
-    assert_eq!(other.texts[1..], ["Grüße, 日本", "Grüße, 日本"]);
+    assert_eq!(other.texts[1], "Grüße, 日本");
+    let pasting = async {
+        // There is nothing to copy, or what was there before, until the program has asked for what it pastes.
+        while viewer.texts.last().is_none_or(|text| text != "Grüße, 日本") {
+            viewer.chord(&[CONTROL, u32::from(b'a')]).await;
+            viewer.chord(&[CONTROL, u32::from(b'c')]).await;
+            viewer.catch_up().await;
+            // Not more keys than it can follow.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let pasted = tokio::time::timeout(LIMIT, pasting).await;
+    assert!(pasted.is_ok(), "{:?}, and the clipboard holds {:?}", viewer.texts, display.clipboard());
 
     // Through TigerVNC's module, both ways.
     let long = "é".repeat(200_000);
     viewer.copy(&long).await;
     while vnc.next_cut_text().await != long {}
-    other.until("the long text", |viewer| viewer.texts.len() == 4).await;
-    assert!(other.texts[3] == long);
+    other.until("the long text", |viewer| viewer.texts.last() == Some(&long)).await;
     vnc.cut_text("Käse").await;
     for viewer in [&mut viewer, &mut other] {
         viewer.until("the VNC viewer's text", |viewer| viewer.texts.last().is_some_and(|text| text == "Käse")).await;
     }
+    assert!(!viewer.texts.contains(&long), "it is its own");
     viewer.key(BACKSPACE).await;
     viewer.prove().await;
     assert!(!session.log().contains("Grüße"), "texts are not logged");
@@ -222,7 +231,7 @@ async fn viewers_of_a_lost_display_are_sent_away_and_find_the_next() {
     viewer.prove().await;
     session.kill(Supervised::Display, Signal::KILL);
     while viewer.next().await.is_some() {}
-    session.wait_for(|status| status.restarts.len() == 1 && status.phase == AgentPhase::Running).await;
+    session.wait_for(display_is_back).await;
     let mut viewer = StreamViewer::connect(&session, Habits::default()).await;
     viewer.prove().await;
     viewer.input(Action::Move { x: 640, y: 400 }).await;
