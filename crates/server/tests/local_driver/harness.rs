@@ -48,8 +48,10 @@ pub fn as_ordinary_user<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
     run_again(command);
 }
 
+/// The driver's own tasks go on while the stage is cleaned up, which blocks: on a thread of theirs.
 fn run(body: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(body);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("runtime").block_on(body);
 }
 
 /// The same test in another process, which `command` starts.
