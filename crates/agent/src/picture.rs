@@ -155,4 +155,3 @@ impl Drop for Viewing {
         self.picture.inner.send(Command::Leave(self.viewer));
     }
 }
-
