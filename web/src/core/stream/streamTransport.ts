@@ -1,8 +1,9 @@
 // The picture stream as a transport: one canvas in the page, its input and cursor, and an engine that draws on it.
 
-import { type Loss, lossOf, type Transport, type TransportListener, type TransportStats } from '../transport';
+import { type Loss, lossOf, type ProofResult, type Transport, type TransportListener, type TransportStats } from '../transport';
 import { SessionCursor } from './cursor';
-import type { EngineCommand, EngineEvent, Figures, ProofResult, ViewState } from './engine';
+import { cachePixels } from './budget';
+import type { EngineCommand, EngineEvent, Figures, ViewState } from './engine';
 import { type EngineHost, type EnginePlace, startEngine } from './engineHost';
 import { SessionInput } from './input';
 
@@ -22,7 +23,7 @@ export class StreamTransport implements Transport {
   #width = 0;
   #height = 0;
   #exact = false;
-  #figures: Figures = { received: 0, bitsPerSecond: 0, fps: 0, rttMs: null, inputToPixelMs: null };
+  #figures: Figures = { received: 0, bitsPerSecond: 0, fps: 0, rttMs: null, inputToPixelMs: null, agent: null };
   #provers: ((result: ProofResult) => void)[] = [];
 
   /** `url`: the WebSocket of the session's stream, `ws:` or `wss:`. The picture fills `element`. */
@@ -45,10 +46,10 @@ export class StreamTransport implements Transport {
 
     const { signal } = this.#abort;
     document.addEventListener('visibilitychange', () => this.#tell({ command: 'view', view: viewState() }), { signal });
-    const start = { url: this.#url, canvas, view: viewState() };
+    const start = { url: this.#url, canvas, view: viewState(), cachePixels: cachePixels() };
     startEngine(this.#place, start, (event) => this.#handle(event)).then(
       (host) => this.#started(host),
-      () => this.#closed('lost'),
+      () => this.#closed('unusable'),
     );
   }
 
@@ -91,13 +92,12 @@ export class StreamTransport implements Transport {
     return { kind: 'websocket', exact: this.#exact, ...this.#figures };
   }
 
-  /** Whether anybody looks at the figures. */
-  set watched(watched: boolean) {
+  watch(watched: boolean): void {
     this.#tell({ command: 'watched', watched });
   }
 
-  /** Compares the picture with the session's screen. */
   prove(): Promise<ProofResult> {
+    if (this.#state !== 'open') return Promise.resolve('moving');
     return new Promise((resolve) => {
       this.#provers.push(resolve);
       this.#tell({ command: 'prove' });
@@ -140,6 +140,7 @@ export class StreamTransport implements Transport {
         break;
       case 'exact':
         this.#exact = event.exact;
+        this.#listener?.('exact', { exact: event.exact });
         break;
       case 'figures':
         this.#figures = event.figures;
