@@ -41,6 +41,7 @@ test.each<[Loss, string]>([
 
 test('three seconds without a picture begin the next one, and the first to draw is shown', () => {
   const { streams, vncs, choices, heard } = setup();
+  streams[0]!.received = 100;
   vi.advanceTimersByTime(2_999);
   expect(vncs).toHaveLength(0);
   vi.advanceTimersByTime(1);
@@ -55,8 +56,19 @@ test('three seconds without a picture begin the next one, and the first to draw 
   expect(heard.filter((event) => event === 'open')).toHaveLength(1);
 });
 
-test('one that never draws is dropped', () => {
+test('one that does not answer at all makes room for the next', () => {
+  const { streams, vncs, choices } = setup();
+  vi.advanceTimersByTime(3_000);
+  expect(streams[0]?.disconnected).toBe(true);
+  vncs[0]?.open();
+  expect(choices.at(-1)).toMatchObject({ kind: 'vnc', passedOver: [{ why: 'late' }] });
+  vi.advanceTimersByTime(30_000);
+  expect(streams).toHaveLength(2);
+});
+
+test('one that answers and never draws is dropped', () => {
   const { streams, vncs } = setup();
+  streams[0]!.received = 100;
   vi.advanceTimersByTime(3_000);
   vncs[0]?.open();
   vi.advanceTimersByTime(12_000);
@@ -191,6 +203,7 @@ test('all refused: closed, once', async () => {
 
 test('the last one refused, the late one may still come', () => {
   const { streams, vncs, heard } = setup();
+  streams[0]!.received = 100;
   vi.advanceTimersByTime(3_000);
   vncs[0]?.lose();
   expect(heard).toEqual([]);
@@ -217,6 +230,7 @@ test('a pinned one is the only one', async () => {
 
 test('after disconnect nothing is left and nothing is said', () => {
   const { streams, vncs, heard, element, transport } = setup();
+  streams[0]!.received = 100;
   vi.advanceTimersByTime(3_000);
   transport.disconnect();
   streams[0]?.open();

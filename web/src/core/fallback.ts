@@ -174,8 +174,10 @@ export class FallbackTransport implements Transport {
       this.#giveUp(attempt);
       return;
     }
-    // It goes on trying beside the next one: on a slow line the better way is still the better one.
-    attempt.timer = setTimeout(() => this.#giveUp(attempt), GIVE_UP - PATIENCE);
+    // On a slow line the better way is still the better one, and goes on trying beside the next. Not so one that nothing
+    // was heard of: a browser opens no second WebSocket to a server while the first is being opened.
+    if (attempt.transport.stats().received === 0) this.#drop(attempt);
+    else attempt.timer = setTimeout(() => this.#giveUp(attempt), GIVE_UP - PATIENCE);
     this.#beginFrom(attempt.rank + 1, 'lost');
   }
 

@@ -194,6 +194,7 @@ export class StreamEngine {
     switch (message.kind) {
       case 'hello':
         if (message.version !== STREAM_VERSION) this.#stop(NOT_UNDERSTOOD);
+        else this.#stir();
         break;
       case 'update':
         this.#painter?.take(message, arrived);

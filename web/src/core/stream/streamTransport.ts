@@ -57,6 +57,7 @@ export class StreamTransport implements Transport {
     this.#input?.stop();
     this.#input = null;
     this.#closed('lost');
+    this.#cursor.finger = null;
     this.#canvas.remove();
   }
 
@@ -161,6 +162,7 @@ export class StreamTransport implements Transport {
       element: this.#canvas,
       picture: () => ({ width: this.#width, height: this.#height }),
       send: (actions) => this.#tell({ command: 'input', actions }),
+      onFinger: (at) => (this.#cursor.finger = at),
     });
     this.#listener?.('open', undefined);
   }
