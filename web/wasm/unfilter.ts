@@ -139,7 +139,7 @@ function medians(from: usize, to: usize, width: i32, height: i32, scratch: usize
 }
 
 /** Sixteen rows of one plane, of which `rows` count. `band` begins with the row above them. */
-function medianBand(row: usize, width: i32, rows: i32, band: usize, stride: usize, block: usize): void {
+function medianBand(row: usize, width: i32, rows: i32, band: usize, stride: i32, block: usize): void {
   const turned = block + SIDE * SIDE;
   const lanes = i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   let made = i8x16.splat(0);

@@ -6,6 +6,7 @@ import { cachePixels } from './budget';
 import type { EngineCommand, EngineEvent, Figures, ViewState } from './engine';
 import { type EngineHost, type EnginePlace, startEngine } from './engineHost';
 import { SessionInput } from './input';
+import { refreshRate } from './refresh';
 
 export class StreamTransport implements Transport {
   readonly #element: HTMLElement;
@@ -23,6 +24,8 @@ export class StreamTransport implements Transport {
   #width = 0;
   #height = 0;
   #exact = false;
+  /** Hz; what most displays have, until it was measured. */
+  #refresh = 60;
   #figures: Figures = { received: 0, bitsPerSecond: 0, fps: 0, rttMs: null, inputToPixelMs: null, agent: null };
   #provers: ((result: ProofResult) => void)[] = [];
 
@@ -45,8 +48,13 @@ export class StreamTransport implements Transport {
     this.#element.append(canvas);
 
     const { signal } = this.#abort;
-    document.addEventListener('visibilitychange', () => this.#tell({ command: 'view', view: viewState() }), { signal });
-    const start = { url: this.#url, canvas, view: viewState(), cachePixels: cachePixels() };
+    const tellView = () => this.#tell({ command: 'view', view: this.#view() });
+    document.addEventListener('visibilitychange', tellView, { signal });
+    void refreshRate().then((rate) => {
+      this.#refresh = rate;
+      tellView();
+    });
+    const start = { url: this.#url, canvas, view: this.#view(), cachePixels: cachePixels() };
     startEngine(this.#place, start, (event) => this.#handle(event)).then(
       (host) => this.#started(host),
       () => this.#closed('unusable'),
@@ -176,13 +184,12 @@ export class StreamTransport implements Transport {
     this.#listener?.('closed', { loss });
   }
 
+  #view(): ViewState {
+    return { hidden: document.hidden, refresh: this.#refresh };
+  }
+
   #scale(): number {
     const { width } = this.#canvas.getBoundingClientRect();
     return width > 0 ? this.#width / width : window.devicePixelRatio;
   }
-}
-
-function viewState(): ViewState {
-  // No page is told the rate of its display.
-  return { hidden: document.hidden, refresh: 60 };
 }
