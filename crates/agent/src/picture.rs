@@ -139,12 +139,14 @@ impl Viewing {
         self.picture.inner.send(Command::Prove { viewer: self.viewer, id });
     }
 
-    /// The X server has the events up to this number. `pointer`: where they left it.
-    pub fn input_given(&self, number: u32, pointer: Option<(u16, u16)>) {
-        self.input.store(number, Ordering::Release);
-        if let Some((x, y)) = pointer {
-            self.picture.inner.send(Command::Pointer(x, y));
-        }
+    /// Holds the number of the last input event given to the X server.
+    pub const fn input(&self) -> &Arc<AtomicU32> {
+        &self.input
+    }
+
+    /// Where the user works, pixels.
+    pub fn pointer(&self, x: u16, y: u16) {
+        self.picture.inner.send(Command::Pointer(x, y));
     }
 }
 
@@ -154,5 +156,3 @@ impl Drop for Viewing {
     }
 }
 
-#[cfg(test)]
-mod tests;

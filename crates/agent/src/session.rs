@@ -31,11 +31,11 @@ use crate::gimp::profile::Profile;
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
 use crate::gimp::unsaved::{Saved, Saver};
 use crate::gimp::version::{self, Version};
-use crate::picture::Picture;
 use crate::settings::Folders;
 use crate::supervise::children::{Children, Death};
 use crate::supervise::guard::Inherited;
 use crate::supervise::{bus, limits, os};
+use crate::transport::Stage;
 
 /// Restarts shown in the status.
 const RESTARTS_SHOWN: usize = 16;
@@ -87,7 +87,7 @@ pub struct Shared {
     pub folders: Folders,
     pub processes: watch::Receiver<Vec<(Supervised, i32)>>,
     /// Of the present display.
-    pub picture: watch::Receiver<Option<Picture>>,
+    pub stage: watch::Receiver<Option<Stage>>,
     screen: watch::Receiver<Option<SharedScreen>>,
     /// When the user was last known to do something; at first, when the agent started.
     last_input: Arc<Mutex<Instant>>,
@@ -169,7 +169,7 @@ pub struct Session {
     status: watch::Sender<AgentStatus>,
     processes: watch::Sender<Vec<(Supervised, i32)>>,
     screen: watch::Sender<Option<SharedScreen>>,
-    picture: watch::Sender<Option<Picture>>,
+    stage: watch::Sender<Option<Stage>>,
     size: watch::Sender<ScreenSize>,
     program: Program,
     cookie: Cookie,
@@ -252,7 +252,7 @@ impl Session {
             status: watch::Sender::new(status),
             processes: watch::Sender::new(Vec::new()),
             screen: watch::Sender::new(None),
-            picture: watch::Sender::new(None),
+            stage: watch::Sender::new(None),
             size: watch::Sender::new(size),
             program,
             cookie,
@@ -284,7 +284,7 @@ impl Session {
             control,
             folders,
             processes: session.processes.subscribe(),
-            picture: session.picture.subscribe(),
+            stage: session.stage.subscribe(),
             screen: session.screen.subscribe(),
             last_input: Arc::new(Mutex::new(started)),
         };
@@ -352,7 +352,7 @@ impl Session {
         if death.what == Supervised::Display {
             self.display = None;
             self.screen.send_replace(None);
-            self.picture.send_replace(None);
+            self.stage.send_replace(None);
         }
         if death.what == Supervised::Gimp {
             self.stop_waiting();
@@ -399,12 +399,13 @@ impl Session {
         }
     }
 
-    /// Without it VNC still shows the picture.
+    /// Lets viewers of the stream in. Without it VNC still shows the picture.
     fn show(&self, display: u32) {
-        match Picture::start(display, self.cookie.clone()) {
-            Ok(picture) => drop(self.picture.send_replace(Some(picture))),
+        let (cookie, sender) = (self.cookie.clone(), self.stage.clone());
+        tokio::task::spawn_blocking(move || match Stage::open(display, cookie) {
+            Ok(stage) => drop(sender.send_replace(Some(stage))),
             Err(error) => tracing::error!(%error, "the picture cannot be streamed"),
-        }
+        });
     }
 
     fn asked(&mut self, request: Request) {
