@@ -34,7 +34,7 @@ const MAX_BODY: usize = 16 * 1024;
 const VNC_BUFFER: usize = 64 * 1024;
 /// Bytes that the kernel holds on the way to the gateway, as for `SO_SNDBUF`: a picture that waits there can't be replaced
 /// by a newer one any more.
-const SEND_BUFFER: usize = 32 * 1024;
+const SEND_BUFFER: usize = 512 * 1024;
 
 /// The connection to a viewer, by way of the gateway.
 type Viewer = TokioIo<hyper::upgrade::Upgraded>;

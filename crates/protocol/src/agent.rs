@@ -13,12 +13,17 @@
 //! POST /v1/end            EndRequest -> 202; repeated calls are harmless
 //! GET  /v1/vnc            Upgrade: rfb -> 101, then raw RFB bytes both ways
 //! GET  /v1/stream         Upgrade: gimp-stream -> 101, then records both ways: length as u32 (little-endian), message of
-//!                         `stream`
+//!                         `stream`. Header `gimp-stream-media`: the `MediaOffer`, where WebRTC can reach the agent
 //! ```
 //! Errors are RFC 9457 problem details.
 
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::media::Transport;
 use crate::session::{EndReason, EndStage, ScreenSize, StartStep};
 
 pub const HEALTH_PATH: &str = "/health";
@@ -34,6 +39,8 @@ pub const VNC_UPGRADE: &str = "rfb";
 pub const STREAM_PATH: &str = "/v1/stream";
 /// Value of the `Upgrade` header on `STREAM_PATH`.
 pub const STREAM_UPGRADE: &str = "gimp-stream";
+/// Header of the request for a stream: `MediaOffer::to_header`. Missing: this stream can't have WebRTC.
+pub const MEDIA_HEADER: &str = "gimp-stream-media";
 
 /// Where things are inside the sandbox or pod.
 pub mod paths {
@@ -43,6 +50,9 @@ pub mod paths {
     pub const AGENT_SOCKET: &str = "agent.sock";
     /// RFB of the display server in `RUN_DIR`.
     pub const RFB_SOCKET: &str = "rfb.sock";
+    /// Datagrams of WebRTC, see `media`, in `RUN_DIR`. `SOCK_SEQPACKET`; the agent listens, the gateway connects and may
+    /// connect again at any time: the newest connection counts.
+    pub const MEDIA_SOCKET: &str = "media.sock";
     /// The agent's token, one line, mode 0400, in `RUN_DIR`. Read once and removed.
     pub const TOKEN_FILE: &str = "token";
     /// `AgentConfig` as JSON in `RUN_DIR`.
@@ -217,9 +227,73 @@ pub struct EndRequest {
     pub reason: EndReason,
 }
 
+/// How WebRTC of one stream reaches the agent: what its ICE (RFC 8445, lite) has to call itself and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MediaOffer {
+    /// The agent's user name fragment, ICE characters (RFC 8839 section 5.4). The gateway routes by it and lets no other
+    /// through; each stream has its own. The password is the agent's to choose.
+    pub ufrag: String,
+    /// When the fragment is no longer good for new paths, seconds since 1970. Paths in use go on.
+    pub expires: u64,
+    /// Where browsers reach the gateway, best first, 1..=16.
+    pub candidates: Vec<MediaCandidate>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MediaCandidate {
+    pub address: IpAddr,
+    pub port: u16,
+    pub transport: Transport,
+}
+
+/// Longest `MEDIA_HEADER` read, characters.
+const MEDIA_HEADER_LIMIT: usize = 8192;
+
+impl MediaOffer {
+    /// As the value of `MEDIA_HEADER`: JSON in base64url.
+    #[must_use]
+    pub fn to_header(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// None: it is no offer.
+    #[must_use]
+    pub fn from_header(value: &str) -> Option<Self> {
+        if value.len() > MEDIA_HEADER_LIMIT {
+            return None;
+        }
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(value).ok()?).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offers_travel_in_a_header() {
+        let offer = MediaOffer {
+            ufrag: "abcd".into(),
+            expires: 1_700_000_000,
+            candidates: vec![MediaCandidate {
+                address: "2001:db8::1".parse().expect("an address"),
+                port: 8080,
+                transport: Transport::Udp,
+            }],
+        };
+        let header = offer.to_header();
+        let json = String::from_utf8(URL_SAFE_NO_PAD.decode(&header).expect("base64url")).expect("text");
+        assert_eq!(
+            json,
+            r#"{"ufrag":"abcd","expires":1700000000,"candidates":[{"address":"2001:db8::1","port":8080,"transport":"udp"}]}"#
+        );
+        assert_eq!(MediaOffer::from_header(&header), Some(offer));
+        for nonsense in ["", "e30", "=", &"A".repeat(MEDIA_HEADER_LIMIT + 1)] {
+            assert_eq!(MediaOffer::from_header(nonsense), None);
+        }
+    }
 
     #[test]
     fn status_is_camel_case_and_survives_a_round_trip() {

@@ -5,6 +5,7 @@
 //! versions understand each other; `PROTOCOL_VERSION` changes only when that is not enough.
 
 pub mod agent;
+pub mod media;
 pub mod session;
 pub mod stream;
 

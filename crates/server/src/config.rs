@@ -4,11 +4,13 @@
 //! the same everywhere: `session_minutes` in the file, `GIMP_PLATFORM_SESSION_MINUTES`, `--session-minutes`.
 
 pub(crate) mod load;
+mod network;
 mod secret;
 #[cfg(test)]
 mod tests;
 
 pub use load::{Loaded, SettingsError, load};
+pub use network::{PublicAddress, UdpListen};
 pub use secret::Secret;
 
 use std::ffi::OsString;
@@ -25,6 +27,14 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Address of the one TCP port.
     pub listen: SocketAddr,
+    /// Address of the one UDP port; none: that of `listen`.
+    pub udp_listen: Option<UdpListen>,
+    /// Addresses at which browsers reach the UDP port, where the server can't know them.
+    pub public_addresses: Vec<PublicAddress>,
+    /// URLs of TURN servers, at most 8.
+    pub turn_urls: Vec<String>,
+    /// What the TURN servers and we sign credentials with.
+    pub turn_secret: Option<Secret>,
     /// Address of `/metrics`; none switches it off.
     pub metrics_listen: Option<SocketAddr>,
     /// Where workspaces, the embedded database and secrets live.
@@ -143,6 +153,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            udp_listen: None,
+            public_addresses: vec![],
+            turn_urls: vec![],
+            turn_secret: None,
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
             data_dir: default_data_dir(rustix::process::geteuid().is_root(), |name| std::env::var_os(name)),
             database_url: None,
@@ -203,6 +217,16 @@ impl Settings {
     #[must_use]
     pub fn private_dir(&self) -> PathBuf {
         self.data_dir.join(crate::data_dir::PRIVATE)
+    }
+
+    /// Where to listen for UDP; None: nowhere.
+    #[must_use]
+    pub fn udp_address(&self) -> Option<SocketAddr> {
+        match self.udp_listen {
+            None => Some(self.listen),
+            Some(UdpListen::Off) => None,
+            Some(UdpListen::At(address)) => Some(address),
+        }
     }
 
     /// The configured database or the embedded one.
@@ -302,6 +326,27 @@ const SOCKET: &str = "an IP address and a port, like 127.0.0.1:8080 or [::]:8080
 /// Every setting, in the order of `--help`. `*_file` keys read the setting they are named after from a file.
 pub const KEYS: &[Key] = &[
     key("listen", "ADDRESS:PORT", "Address of the web port", SOCKET),
+    key(
+        "udp_listen",
+        "ADDRESS:PORT",
+        "Address of the UDP port for WebRTC; by default that of listen; `off` for none",
+        "off, or an IP address and a port, like 0.0.0.0:8080 or [::]:8080",
+    ),
+    key(
+        "public_addresses",
+        "ADDRESSES",
+        "Where browsers reach the UDP port, if a router or a proxy is in front",
+        "a list of IP addresses, with a port where it is another, like 203.0.113.5 or 203.0.113.5:3478 (in a flag or a \
+         variable: separated by commas)",
+    ),
+    key(
+        "turn_urls",
+        "URLS",
+        "TURN servers for browsers whose network lets no UDP through",
+        "a list of at most 8 URLs that begin with turn: or turns: (in a flag or a variable: separated by commas)",
+    ),
+    key("turn_secret", "SECRET", "Secret that the TURN servers share with this one", "text, where turn_urls is set"),
+    key("turn_secret_file", "FILE", "File that holds turn_secret", FILE),
     key("metrics_listen", "ADDRESS:PORT", "Address of /metrics; `off` for none", SOCKET),
     key("data_dir", "DIR", "Where workspaces, the embedded database and secrets live", "an absolute path of a folder"),
     key(

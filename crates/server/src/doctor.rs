@@ -4,7 +4,7 @@
 mod programs;
 
 use std::fmt::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use serde::Serialize;
 
@@ -69,6 +69,7 @@ pub struct Report {
 pub async fn examine(settings: &Settings) -> Report {
     let mut checks = vec![data_directory(settings), database(settings).await];
     checks.extend(addresses(settings));
+    checks.push(udp(settings));
     checks.push(encryption(settings));
     checks.push(mail(settings));
     checks.extend(machine(settings).await);
@@ -132,6 +133,27 @@ fn addresses(settings: &Settings) -> impl Iterator<Item = Check> {
     };
     let metrics = settings.metrics_listen.map(|at| address("metrics port", "metrics_listen", at));
     [address("web port", "listen", settings.listen)].into_iter().chain(metrics)
+}
+
+fn udp(settings: &Settings) -> Check {
+    let name = "UDP port";
+    let Some(address) = settings.udp_address() else {
+        return Check::off(name, "switched off; there is no WebRTC, pictures come by WebSocket");
+    };
+    match UdpSocket::bind(address) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && crate::data_dir::lock(settings).is_err() => {
+            Check::ok(name, format!("{address} is in use; a server runs on this data directory"))
+        }
+        Err(error) => Check::off(name, format!("{address}: {error}; there is no WebRTC, pictures come by WebSocket"))
+            .fix("choose another address with udp_listen, or end what listens there"),
+        Ok(_)
+            if address.ip().is_loopback() && settings.public_url.is_some() && settings.public_addresses.is_empty() =>
+        {
+            Check::off(name, format!("{address} is reached from this machine only; others get pictures by WebSocket"))
+                .fix("set udp_listen = \"0.0.0.0:8080\" or like it, and let that port through the firewall")
+        }
+        Ok(_) => Check::ok(name, format!("{address} is free")),
+    }
 }
 
 fn encryption(settings: &Settings) -> Check {

@@ -8,7 +8,9 @@ pub mod agent_client;
 mod agent_key;
 pub mod fake;
 pub mod local;
+pub mod seqpacket;
 
+use std::io;
 use std::path::PathBuf;
 
 use protocol::agent::AgentStatus;
@@ -18,6 +20,7 @@ use crate::config::{DriverKind, Settings};
 use crate::ids::{SessionId, UserId};
 use agent_client::AgentClient;
 pub use agent_key::AgentKey;
+use seqpacket::Seqpacket;
 
 pub enum Driver {
     Local(local::LocalDriver),
@@ -114,6 +117,14 @@ impl Driver {
         }
     }
 
+    /// Where the session's agent takes datagrams of WebRTC. Does not check that it lives.
+    pub fn media(&self, session: SessionId) -> MediaEndpoint {
+        match self {
+            Self::Local(driver) => driver.media(session),
+            Self::Fake(driver) => driver.media(session),
+        }
+    }
+
     pub async fn presence(&self, session: SessionId) -> anyhow::Result<Presence> {
         match self {
             Self::Local(driver) => driver.presence(session).await,
@@ -169,6 +180,27 @@ impl Driver {
         match self {
             Self::Local(driver) => driver.workspace(user, uid_offset, quota_bytes).await,
             Self::Fake(driver) => driver.workspace(user, quota_bytes).await,
+        }
+    }
+}
+
+/// Where an agent takes datagrams, see `protocol::media`.
+#[derive(Clone)]
+pub enum MediaEndpoint {
+    Unix(PathBuf),
+    /// The fake driver's agents live in this process.
+    Memory(fake::Dial),
+}
+
+impl MediaEndpoint {
+    /// Does not wait.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn dial(&self) -> io::Result<Seqpacket> {
+        match self {
+            Self::Unix(path) => Seqpacket::dial(path),
+            Self::Memory(dial) => dial.connect_media(),
         }
     }
 }

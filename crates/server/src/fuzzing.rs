@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use protocol::agent::AgentStatus;
+use protocol::media::{HEADER, MAX_DATAGRAM, Remote};
 use time::OffsetDateTime;
 
 use crate::api::client_address::ClientAddress;
@@ -15,6 +16,10 @@ use crate::api::files::uploads::{UPLOAD_OFFSET, parse_offset};
 use crate::api::origin;
 use crate::auth::{current, token};
 use crate::config::Settings;
+use crate::driver::AgentKey;
+use crate::gateway::udp::UserNames;
+use crate::gateway::udp::stun::BindingRequest;
+use crate::gateway::udp::user_name::Claim;
 use crate::ids::SessionId;
 use crate::session::lifecycle::{Lifecycle, Rules};
 use crate::session::report::Report;
@@ -100,6 +105,20 @@ pub const TARGETS: &[Target] = &[
             b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\x04\0\0\0\x13\x0b\0\0\x13\x0b\0\0\0\0\0\0\0\0\0\0\xff\0\0\0",
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82",
         ],
+    },
+    Target {
+        name: "ice_check",
+        run: ice_check,
+        samples: &[
+            // A fragment of 36 zero bytes; then RFC 5769, section 2.1.
+            b"\0\x01\0\x3c\x21\x12\xa4\x42abcdefghijkl\0\x06\0\x35AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA:abcd\0\0\0",
+            b"\0\x01\0\x58\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\x80\x22\0\x10STUN test client\0\x24\0\x04\x6e\0\x01\xff\x80\x29\0\x08\x93\x2f\xf9\xb1\x51\x26\x3b\x36\0\x06\0\x09evtj:h6vY   \0\x08\0\x14\x9a\xea\xa7\x0c\xbf\xd8\xcb\x56\x78\x1e\xf2\xb5\xb2\xd3\xf2\x49\xc1\xb5\x71\xa2\x80\x28\0\x04\xe5\x7a\x3b\xcf",
+        ],
+    },
+    Target {
+        name: "media_message",
+        run: media_message,
+        samples: &[b"\0\0\0\0\0\0\0\0\0\0\xff\xff\xc0\0\x02\x07\x12\x34\0datagram", b"0123456789abcdefgh\x01", b"0123456789abcdefgh\x02x"],
     },
 ];
 
@@ -224,6 +243,29 @@ pub fn thumbnail(bytes: &[u8]) {
     if let Ok(thumbnail) = thumbnail::shrink(bytes) {
         assert!(thumbnail.bytes.len() < 512 * 1024);
     }
+}
+
+/// The first datagram of a browser, or of somebody who would like to be one: nobody forges our fragments.
+pub fn ice_check(bytes: &[u8]) {
+    let Some(check) = BindingRequest::parse(bytes) else { return };
+    let Some(user_name) = check.user_name else { return };
+    assert!(bytes.windows(user_name.len().max(1)).any(|part| part == user_name) || user_name.is_empty());
+    let Some(claim) = Claim::parse(user_name) else { return };
+    let names = UserNames::new(&AgentKey::of_bytes([7; 32]));
+    assert!(!names.minted(&claim));
+    let ours = format!("{}:abcd", names.mint(claim.session(), claim.expires()));
+    let again = Claim::parse(ours.as_bytes()).expect("a claim of ours");
+    assert!(names.minted(&again));
+    assert_eq!((again.session(), again.expires()), (claim.session(), claim.expires()));
+}
+
+/// What an agent wants sent, and to whom.
+pub fn media_message(bytes: &[u8]) {
+    let Ok((to, datagram)) = Remote::decode(bytes) else { return };
+    assert!((1..=MAX_DATAGRAM).contains(&datagram.len()));
+    assert_eq!([&to.encode()[..], datagram].concat(), bytes);
+    assert_eq!(bytes.len(), HEADER + datagram.len());
+    assert_eq!(to.address().ip(), to.address().ip().to_canonical());
 }
 
 /// One header per line, as far as lines can be header values.

@@ -1,5 +1,6 @@
-//! Lets a browser of the session's owner reach its agent: one WebSocket per viewer, relayed to the session's display: the picture
-//! stream, or RFB. Passes messages on without looking into them, and holds no more of them than one each way.
+//! Lets a browser of the session's owner reach its agent: one WebSocket per viewer, relayed to the session's display: the
+//! picture stream, or RFB. Passes messages on without looking into them, and holds no more of them than one each way.
+//! Beside the picture stream WebRTC goes by `udp`.
 //!
 //! What it carries does not count as use of a session: only a human's input does, and only the agent sees that.
 
@@ -7,6 +8,7 @@ mod admitted;
 mod framing;
 mod relay;
 mod stream;
+pub mod udp;
 mod viewers;
 mod vnc;
 
@@ -14,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::state::App;
+pub use udp::Media;
 pub use viewers::Viewers;
 
 pub fn router() -> OpenApiRouter<App> {

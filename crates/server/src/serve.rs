@@ -25,8 +25,10 @@ use protocol::session::EndReason;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use tokio::net::TcpListener;
 
+use crate::api::client_address::Ends;
 use crate::clock::Clock;
 use crate::config::{Settings, TlsMode};
+use crate::gateway::udp::{Port, State};
 use crate::state::App;
 use listener::{Listener, Peer};
 use prompt::Prompt;
@@ -54,7 +56,7 @@ pub async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     let app = App::open(settings, Clock::default()).await?;
     let server = start(app.clone(), sockets)?;
     app.start();
-    say(&greeting(&app.settings));
+    say(&greeting(&app.settings, app.media.state()));
     let ending = signals.ending().await;
     signals.leave_at_once_on_interrupt();
     match ending {
@@ -82,6 +84,8 @@ async fn end_sessions(app: &App) {
 pub struct Sockets {
     web: TcpListener,
     metrics: Option<TcpListener>,
+    /// None: switched off. Without it pictures come by WebSocket, so that a failure does not stop the server.
+    udp: Result<Option<Port>, String>,
 }
 
 impl Sockets {
@@ -95,7 +99,14 @@ impl Sockets {
             Some(address) => Some(bind(address, "metrics_listen").await?),
             None => None,
         };
-        Ok(Self { web, metrics })
+        let udp = match settings.udp_address() {
+            Some(address) => match Port::bind(address).await {
+                Ok(port) => Ok(Some(port)),
+                Err(error) => Err(format!("UDP {address}: {error}")),
+            },
+            None => Ok(None),
+        };
+        Ok(Self { web, metrics, udp })
     }
 }
 
@@ -125,9 +136,13 @@ pub fn start(app: App, sockets: Sockets) -> anyhow::Result<Running> {
         tracing::info!("metrics are at http://{}/metrics", listener.local_addr()?);
         app.background.spawn(metrics_page::serve(listener));
     }
+    app.media.start(&app, sockets.udp);
+    if let State::Failed(why) = app.media.state() {
+        tracing::warn!("there is no WebRTC, pictures come by WebSocket: {why}");
+    }
     let handle = Handle::new();
     let listener = Listener::new(sockets.web, app.settings.max_connections);
-    let service = crate::api::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let service = crate::api::router(app.clone()).into_make_service_with_connect_info::<Ends>();
     let server = Server::<Peer>::from_listener(listener).handle(handle.clone());
     let serving = match certificate {
         Some(certificate) => {
@@ -158,11 +173,11 @@ impl Running {
     }
 }
 
-type Service = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
+type Service = IntoMakeServiceWithConnectInfo<Router, Ends>;
 
 async fn run<A>(mut server: Server<Peer, A>, service: Service) -> std::io::Result<()>
 where
-    A: Accept<listener::Connection, axum::middleware::AddExtension<Router, axum::extract::ConnectInfo<SocketAddr>>>
+    A: Accept<listener::Connection, axum::middleware::AddExtension<Router, axum::extract::ConnectInfo<Ends>>>
         + Clone
         + Send
         + Sync
@@ -185,8 +200,11 @@ fn say(text: &str) {
 }
 
 /// What is said when the server is ready.
-fn greeting(settings: &Settings) -> String {
+fn greeting(settings: &Settings, udp: &State) -> String {
     let mut text = format!("GIMP Streaming Platform is ready: {}", settings.public_url());
+    if let State::Failed(why) = udp {
+        text.push_str(&format!("\nThere is no WebRTC, pictures come by WebSocket: {why}. See the setting udp_listen."));
+    }
     if settings.tls == TlsMode::SelfSigned {
         text.push_str("\nThe certificate is self-signed: browsers warn before they show the first page.");
     }

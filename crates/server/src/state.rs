@@ -13,8 +13,8 @@ use crate::api::health::Preparation;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::driver::Driver;
-use crate::gateway::Viewers;
+use crate::driver::{AgentKey, Driver};
+use crate::gateway::{Media, Viewers};
 use crate::session::Sessions;
 use crate::workspace::Workspaces;
 
@@ -29,6 +29,7 @@ pub struct App {
     pub workspaces: Workspaces,
     pub sessions: Sessions,
     pub viewers: Viewers,
+    pub media: Media,
     pub background: Background,
     /// When this server started.
     pub started: Instant,
@@ -46,6 +47,7 @@ impl App {
         crate::data_dir::prepare(&settings.data_dir)?;
         let db = crate::db::connect(settings.database().expose()).await.context("the database can't be opened")?;
         let settings = Arc::new(settings);
+        let key = AgentKey::load_or_create(&settings.private_dir()).context("the key for signatures")?;
         let driver = Arc::new(Driver::new(&settings)?);
         let workspaces = Workspaces::new(settings.clone(), db.clone(), clock.clone(), driver.clone());
         let auth = Auth::new(&settings, &clock)?;
@@ -70,6 +72,7 @@ impl App {
             workspaces,
             sessions,
             viewers: Viewers::default(),
+            media: Media::new(&key),
             background,
             started: Instant::now(),
             access_log,

@@ -21,7 +21,7 @@ use time::Duration;
 use crate::auth::current::Role;
 use crate::auth::token;
 use crate::clock::Clock;
-use crate::config::{DriverKind, Secret, Settings};
+use crate::config::{DriverKind, Secret, Settings, UdpListen};
 use crate::db::entity;
 use crate::ids::{SignInId, UserId};
 use crate::serve::Sockets;
@@ -151,9 +151,12 @@ impl TestApp {
         client
     }
 
-    /// Serves on a TCP port of 127.0.0.1 as well, for WebSockets and event streams. Ends with the test.
+    /// Serves on a TCP port and a UDP port of 127.0.0.1 as well, for WebSockets, event streams and WebRTC. Ends with the
+    /// test.
     pub async fn listen(&self) -> SocketAddr {
-        let mut settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..(*self.app.settings).clone() };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let udp_listen = Some(UdpListen::At(any));
+        let mut settings = Settings { listen: any, udp_listen, ..(*self.app.settings).clone() };
         let sockets = Sockets::bind(&mut settings).await.expect("a port");
         crate::serve::start(self.app.clone(), sockets).expect("serves");
         settings.listen

@@ -537,6 +537,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sessions/{id}/ice": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The TURN servers a browser may use for the session's picture, with credentials for some hours. For the session's
+         *     owner only.
+         */
+        get: operations["ice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sessions/{id}/open": {
         parameters: {
             query?: never;
@@ -926,6 +946,22 @@ export interface components {
         ForgotRequest: {
             email: string;
         };
+        /** @description What a browser's `RTCPeerConnection` is made with. */
+        Ice: {
+            /** @description Empty where the server has no TURN server set: then browsers reach it directly or not by WebRTC. */
+            iceServers: components["schemas"]["IceServer"][];
+        };
+        /** @description As `RTCIceServer` of WebRTC. */
+        IceServer: {
+            credential: string;
+            /**
+             * @example [
+             *       "turn:turn.example.org:3478"
+             *     ]
+             */
+            urls: string[];
+            username: string;
+        };
         /** @description An invite without its code, which nobody can be shown again. */
         Invite: {
             /** Format: date-time */
@@ -1026,6 +1062,8 @@ export interface components {
              * @description Sessions that have not ended.
              */
             sessionsRunning: number;
+            /** @description The port for WebRTC. */
+            udp: components["schemas"]["UdpPort"];
             /**
              * Format: int64
              * @description Seconds since the server started.
@@ -1393,6 +1431,15 @@ export interface components {
         TrashRequest: {
             /** @description The file or folder to delete. */
             path: string;
+        };
+        /** @description The same for people. */
+        UdpPort: {
+            /**
+             * @description Where it listens, or why it does not.
+             * @example 0.0.0.0:8080
+             */
+            detail: string;
+            on: boolean;
         };
         /** @description An upload that has begun. */
         Upload: {
@@ -3144,6 +3191,72 @@ export interface operations {
             };
             /** @description stopping */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+        };
+    };
+    ice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ice"];
+                };
+            };
+            /** @description auth.signedOut */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.notYours */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description notFound */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDetails"];
+                };
+            };
+            /** @description session.notRunning */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

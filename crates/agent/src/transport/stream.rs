@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::input::ClientId;
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use protocol::stream::{Action, Input, MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, ToAgent, ToClient};
+use protocol::stream::{Action, Cursor, Input, MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, ToAgent, ToClient};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::Stage;
+use crate::display::desk::Copied;
 use crate::picture::Viewing;
 
 /// For the first message, and for the peer to take one.
@@ -59,9 +62,16 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage) -> Cl
         Ok(_) => return Closed::NoHello,
         Err(error) => return error.into(),
     };
-    let (viewing, mut messages) = stage.picture.join(hello);
+    let (viewing, messages) = stage.picture.join(hello);
+    let mut down = Down {
+        client: client(&viewing),
+        greeted: false,
+        messages,
+        cursor: stage.desk.cursor(),
+        copied: stage.desk.copied(),
+    };
     let down = async {
-        while let Some(message) = messages.recv().await {
+        while let Some(message) = down.next().await {
             match timeout(PATIENCE, sink.send(message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error.into(),
@@ -93,6 +103,46 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage) -> Cl
     closed
 }
 
+/// What goes to a viewer. Cursor and clipboard come from where only the newest of them is kept: a slow viewer misses those
+/// in between, and they never take the room of updates in the outbox.
+struct Down {
+    client: ClientId,
+    /// It was given the first message.
+    greeted: bool,
+    messages: mpsc::Receiver<Bytes>,
+    cursor: watch::Receiver<Cursor>,
+    copied: watch::Receiver<Option<Copied>>,
+}
+
+impl Down {
+    /// None: the picture is lost. Nothing is lost when the future is dropped.
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.greeted {
+            let greeting = self.messages.recv().await;
+            self.greeted = true;
+            self.cursor.mark_changed();
+            return greeting;
+        }
+        loop {
+            let message = tokio::select! {
+                message = self.messages.recv() => return message,
+                Ok(()) = self.cursor.changed() => Some(ToClient::Cursor(self.cursor.borrow_and_update().clone())),
+                Ok(()) = self.copied.changed() => self.copied_elsewhere(),
+            };
+            if let Some(Ok(bytes)) = message.map(|message| message.encode()) {
+                return Some(bytes);
+            }
+        }
+    }
+
+    /// The newest text, unless this viewer sent it.
+    fn copied_elsewhere(&mut self) -> Option<ToClient> {
+        let copied = self.copied.borrow_and_update();
+        let copied = copied.as_ref().filter(|copied| copied.from != Some(self.client))?;
+        Some(ToClient::Clipboard { text: copied.text.clone() })
+    }
+}
+
 fn client(viewing: &Viewing) -> ClientId {
     ClientId(viewing.viewer().0.into())
 }
@@ -116,7 +166,9 @@ async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, began: std::ti
                 viewing.pointer(x, y);
             }
         }
-        ToAgent::Clipboard { .. } | ToAgent::Signal { .. } => {}
+        // Keys that paste it come behind it, and are not given to the X server before programs find the text.
+        ToAgent::Clipboard { text } => stage.desk.copy(client(viewing), text).await,
+        ToAgent::Signal { .. } => {}
         // Once is enough.
         ToAgent::Hello(_) => {}
     }
@@ -132,7 +184,6 @@ fn pointer(input: &Input) -> Option<(u16, u16)> {
 
 async fn answer(viewing: &Viewing, message: &ToClient) {
     if let Ok(bytes) = message.encode() {
-        // Whoever takes no answers is about to be dropped.
-        let _closed = viewing.outbox().send(bytes).await;
+        viewing.tell(bytes).await;
     }
 }

@@ -2,6 +2,8 @@
 
 mod harness;
 mod rfb;
+mod stream;
+mod streaming;
 
 use std::collections::HashSet;
 use std::fs;

@@ -8,6 +8,14 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    pub client: SocketAddr,
+    /// Ours; None where the kernel did not tell.
+    pub server: Option<IpAddr>,
+}
+
 /// Extractor: the client's address. Its text form is what logs and the database hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
@@ -65,7 +73,7 @@ impl std::fmt::Display for ClientAddress {
 
 /// The TCP peer; unspecified where there is none (requests made in memory).
 pub(super) fn peer(extensions: &Extensions) -> IpAddr {
-    extensions.get::<ConnectInfo<SocketAddr>>().map_or(Ipv6Addr::UNSPECIFIED.into(), |info| info.0.ip())
+    extensions.get::<ConnectInfo<Ends>>().map_or(Ipv6Addr::UNSPECIFIED.into(), |info| info.0.client.ip())
 }
 
 impl<S: Sync> FromRequestParts<S> for ClientAddress {

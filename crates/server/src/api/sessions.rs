@@ -4,6 +4,7 @@
 mod create;
 mod end;
 mod extend;
+mod ice;
 mod list;
 mod open;
 mod problem;
@@ -37,6 +38,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(extend::extend))
         .routes(routes!(screen::screen))
         .routes(routes!(open::open))
+        .routes(routes!(ice::ice))
 }
 
 /// One run of GIMP on a workspace.

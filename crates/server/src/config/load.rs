@@ -15,7 +15,10 @@ use super::{ENV_PREFIX, KEYS, Key, Secret, Settings, TlsMode};
 pub const DEFAULT_FILE: &str = "/etc/gimp-platform.toml";
 
 /// Settings that hold secrets: their values are not repeated in messages, and `<name>_file` may name a file instead.
-const SECRETS: &[&str] = &["database_url", "smtp_password"];
+const SECRETS: &[&str] = &["database_url", "smtp_password", "turn_secret"];
+
+/// Settings that are lists: in a flag or a variable their parts are separated by commas.
+const LISTS: &[&str] = &["trusted_proxies", "public_addresses", "turn_urls"];
 
 #[derive(Debug)]
 pub struct Loaded {
@@ -169,8 +172,8 @@ fn from_text(texts: BTreeMap<String, String>) -> Dict {
     texts
         .into_iter()
         .map(|(key, text)| {
-            let value =
-                if key == "trusted_proxies" { Value::Array(Tag::Default, list(&text)) } else { Value::from(text) };
+            let is_list = LISTS.contains(&key.as_str());
+            let value = if is_list { Value::Array(Tag::Default, list(&text)) } else { Value::from(text) };
             (key, value)
         })
         .collect()
@@ -220,12 +223,23 @@ fn check(settings: &Settings, figment: &Figment) -> Result<(), SettingsError> {
         ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| text.expose().starts_with(scheme))
     };
     let files = s.tls == TlsMode::Files;
+    // RFC 7065.
+    let turn = |url: &String| {
+        let host = url.strip_prefix("turn:").or_else(|| url.strip_prefix("turns:"));
+        host.is_some_and(|host| !host.is_empty() && url.len() <= 256 && url.bytes().all(|byte| byte.is_ascii_graphic()))
+    };
     let rules: &[(&str, bool)] = &[
         ("data_dir", s.data_dir.is_absolute()),
         ("database_url", s.database_url.as_ref().is_none_or(database)),
         ("public_url", s.public_url.as_deref().is_none_or(url)),
         ("tls_certificate", !files || s.tls_certificate.is_some()),
         ("tls_key", !files || s.tls_key.is_some()),
+        ("public_addresses", s.public_addresses.len() <= 8),
+        ("turn_urls", s.turn_urls.len() <= 8 && s.turn_urls.iter().all(turn)),
+        (
+            "turn_secret",
+            s.turn_urls.is_empty() || s.turn_secret.as_ref().is_some_and(|secret| !secret.expose().is_empty()),
+        ),
         ("max_connections", (16..=65_535).contains(&s.max_connections)),
         ("requests_per_minute", (60..=1_000_000).contains(&s.requests_per_minute)),
         ("bcrypt_cost", (4..=16).contains(&s.bcrypt_cost)),

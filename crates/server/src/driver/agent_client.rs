@@ -1,6 +1,7 @@
 //! Talks to one session's agent: HTTP/1.1 over its Unix socket, one connection per call.
 
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::session::report::plain;
@@ -9,7 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use protocol::agent::{self, AgentStatus, EndRequest, OpenRequest, WritesRequest};
+use protocol::agent::{self, AgentStatus, EndRequest, MediaOffer, OpenRequest, WritesRequest};
 use protocol::session::{EndReason, ScreenSize};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,16 +103,26 @@ impl AgentClient {
 
     /// Raw RFB bytes to and from the display server.
     pub async fn vnc(&self) -> Result<impl Stream + use<>, AgentError> {
-        self.upgrade(agent::VNC_PATH, agent::VNC_UPGRADE).await
+        let request = self.request(Method::GET, agent::VNC_PATH, &())?;
+        self.upgrade(request, agent::VNC_UPGRADE).await
     }
 
-    /// Records of the picture stream: their length as `u32`, little-endian, then their bytes.
-    pub async fn stream(&self) -> Result<impl Stream + use<>, AgentError> {
-        self.upgrade(agent::STREAM_PATH, agent::STREAM_UPGRADE).await
+    /// Records of the picture stream: their length as `u32`, little-endian, then their bytes. `media`: how WebRTC
+    /// reaches the agent.
+    pub async fn stream(&self, media: Option<&MediaOffer>) -> Result<impl Stream + use<>, AgentError> {
+        let mut request = self.request(Method::GET, agent::STREAM_PATH, &())?;
+        if let Some(offer) = media {
+            let value = offer.to_header().try_into().map_err(|_| AgentError::Garbled("no header".to_owned()))?;
+            request.headers_mut().insert(agent::MEDIA_HEADER, value);
+        }
+        self.upgrade(request, agent::STREAM_UPGRADE).await
     }
 
-    async fn upgrade(&self, path: &str, protocol: &'static str) -> Result<TokioIo<Upgraded>, AgentError> {
-        let mut request = self.request(Method::GET, path, &())?;
+    async fn upgrade(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        protocol: &'static str,
+    ) -> Result<TokioIo<Upgraded>, AgentError> {
         request.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static(protocol));
         let upgraded = within(async {
@@ -185,19 +196,23 @@ impl AgentClient {
     }
 }
 
-/// Connects to a socket in a folder that the session can write to: were it to put a link there, a server that runs as
-/// root would talk to whatever socket the link names. Going through a descriptor also lifts the limit of 108 bytes on a
-/// socket's path.
-async fn dial(path: &std::path::Path) -> std::io::Result<tokio::net::UnixStream> {
+async fn dial(path: &Path) -> std::io::Result<tokio::net::UnixStream> {
+    let socket = open_socket(path)?;
+    let stream = tokio::net::UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
+    Ok(stream)
+}
+
+/// The descriptor of a socket in a folder that the session can write to: were it to put a link there, a server that runs
+/// as root would talk to whatever socket the link names. Connect by `/proc/self/fd`, which also lifts the limit of 108
+/// bytes on a socket's path.
+pub(super) fn open_socket(path: &Path) -> std::io::Result<OwnedFd> {
     use rustix::fs::{FileType, Mode, OFlags};
-    use std::os::fd::AsRawFd;
     let socket = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     if FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) != FileType::Socket {
         return Err(std::io::Error::other("the agent's socket is no socket"));
     }
-    let stream = tokio::net::UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
-    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
-    Ok(stream)
+    Ok(socket)
 }
 
 /// Bytes that are no HTTP are nonsense; everything else means that nobody is there any more.

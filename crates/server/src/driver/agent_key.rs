@@ -1,5 +1,5 @@
-//! The key that agents' tokens are made from. A token is derived, never stored: nothing secret is in SQL, and a server
-//! that starts again knows the tokens of the sessions it finds.
+//! The key that agents' tokens and ICE user names are signed with. A token is derived, never stored: nothing secret is in
+//! SQL, and a server that starts again knows the tokens of the sessions it finds.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use crate::ids::SessionId;
 
 const FILE: &str = "key";
 const LENGTH: usize = 32;
-/// Keeps these MACs apart from whatever else the key may sign one day.
+/// Keeps these MACs apart from whatever else the key signs.
 const PURPOSE: &[u8] = b"gimp-session agent token\0";
 
 /// 256 random bits in `DATA/private/key`, mode 0600, made at the first start.
@@ -50,12 +50,21 @@ impl AgentKey {
     /// The token of one session's agent: 43 characters of base64url.
     #[must_use]
     pub fn token(&self, session: SessionId) -> String {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
-            unreachable!("HMAC takes keys of any length")
-        };
-        mac.update(PURPOSE);
-        mac.update(session.0.as_bytes());
+        let mac = self.mac(PURPOSE).chain_update(session.0.as_bytes());
         URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    }
+
+    /// A MAC that has begun with `purpose`, which ends in a zero byte and has none before, so that none is the
+    /// beginning of another.
+    #[must_use]
+    pub(crate) fn mac(&self, purpose: &'static [u8]) -> Hmac<Sha256> {
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { unreachable!("HMAC takes keys of any length") };
+        mac.chain_update(purpose)
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) const fn of_bytes(key: [u8; LENGTH]) -> Self {
+        Self(key)
     }
 }
 

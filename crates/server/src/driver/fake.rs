@@ -4,6 +4,7 @@
 //! Its sessions die with the process; clones share them, so a test can restart the server around them.
 
 mod agent;
+mod media;
 mod rfb;
 mod stream;
 
@@ -18,7 +19,8 @@ use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
 use super::agent_client::{AgentClient, Endpoint};
-use super::{Presence, QuotaMechanism, StartError, StartRequest, Workspace};
+use super::seqpacket::Seqpacket;
+use super::{MediaEndpoint, Presence, QuotaMechanism, StartError, StartRequest, Workspace};
 use crate::auth::token;
 use crate::ids::{SessionId, UserId};
 pub use agent::FakeAgent;
@@ -125,6 +127,10 @@ impl FakeDriver {
         AgentClient { endpoint: Endpoint::Memory(Dial(self.shared.clone(), session)), token }
     }
 
+    pub(super) fn media(&self, session: SessionId) -> MediaEndpoint {
+        MediaEndpoint::Memory(Dial(self.shared.clone(), session))
+    }
+
     pub(crate) fn presence(&self, session: SessionId) -> Presence {
         match self.session(session) {
             Some(agent) if agent.is_present() => Presence::Present,
@@ -165,10 +171,17 @@ pub struct Dial(Arc<Shared>, SessionId);
 
 impl Dial {
     pub(super) fn connect(&self) -> std::io::Result<DuplexStream> {
+        let agent = self.agent().and_then(|agent| agent.connect(self.0.api.clone()));
+        agent.ok_or(std::io::ErrorKind::ConnectionRefused.into())
+    }
+
+    pub(super) fn connect_media(&self) -> std::io::Result<Seqpacket> {
+        self.agent().ok_or(std::io::ErrorKind::ConnectionRefused)?.connect_media()
+    }
+
+    fn agent(&self) -> Option<Arc<FakeAgent>> {
         let sandboxes = self.0.sandboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        let agent = sandboxes.get(&self.1).map(|sandbox| sandbox.agent.clone());
-        drop(sandboxes);
-        agent.and_then(|agent| agent.connect(self.0.api.clone())).ok_or(std::io::ErrorKind::ConnectionRefused.into())
+        sandboxes.get(&self.1).map(|sandbox| sandbox.agent.clone())
     }
 }
 

@@ -39,7 +39,7 @@ use self::quota::{QuotaChoice, Workspaces};
 use self::run_dir::{RunDir, SandboxRecord};
 use self::sandbox::{Identity, Output, Program, Sandbox, SandboxError, Shared, Waiting};
 use super::agent_client::{AgentClient, Endpoint};
-use super::{AgentKey, Presence, Protection, QuotaMechanism, StartError, StartRequest, Workspace};
+use super::{AgentKey, MediaEndpoint, Presence, Protection, QuotaMechanism, StartError, StartRequest, Workspace};
 use crate::config::{QuotaSetting, Settings};
 use crate::ids::{SessionId, UserId};
 use crate::session::report::plain;
@@ -191,6 +191,10 @@ impl LocalDriver {
 
     pub(super) fn agent(&self, session: SessionId) -> AgentClient {
         self.inner.agent_client(session)
+    }
+
+    pub(super) fn media(&self, session: SessionId) -> MediaEndpoint {
+        MediaEndpoint::Unix(self.inner.run_dir(session).media_socket())
     }
 
     pub(super) async fn presence(&self, session: SessionId) -> anyhow::Result<Presence> {

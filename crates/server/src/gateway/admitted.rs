@@ -1,17 +1,23 @@
 //! A browser that may see a session's picture, up to where its WebSocket begins.
 
-use axum::extract::FromRequestParts;
+use std::net::Ipv6Addr;
+
 use axum::extract::ws::WebSocketUpgrade;
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use protocol::agent::MediaOffer;
 use tokio::sync::watch;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::relay::{self, Closed, Limits};
+use super::udp::Way;
 use super::viewers::{PER_SESSION, Viewer};
+use crate::api::client_address::{ClientAddress, Ends};
 use crate::api::extract::Path;
 use crate::api::sessions;
 use crate::auth::current::CurrentUser;
@@ -31,6 +37,7 @@ pub(super) struct Admitted {
     live: watch::Receiver<Live>,
     upgrade: WebSocketUpgrade,
     viewer: Viewer,
+    way: Way,
 }
 
 impl FromRequestParts<App> for Admitted {
@@ -49,13 +56,18 @@ impl FromRequestParts<App> for Admitted {
                 format!("This session is open in {PER_SESSION} places already. Close one of them and try again.");
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "session.tooManyViewers", detail).retry_after(10)
         })?;
-        Ok(Self { app: app.clone(), user, id, live, upgrade, viewer })
+        Ok(Self { app: app.clone(), user, id, live, upgrade, viewer, way: way(parts) })
     }
 }
 
 impl Admitted {
     pub(super) fn agent(&self) -> AgentClient {
         self.app.driver.agent(self.id)
+    }
+
+    /// How WebRTC reaches the agent from this browser, for one stream.
+    pub(super) fn media_offer(&self) -> Option<MediaOffer> {
+        self.app.media.offer(&self.app, self.id, self.way)
     }
 
     /// Becomes a WebSocket of subprotocol `binary` and relays between it and `agent` until that ends, for the reasons
@@ -95,6 +107,16 @@ impl Admitted {
             .await;
         })
     }
+}
+
+fn way(parts: &Parts) -> Way {
+    // HTTP/1.1 has it in the header, HTTP/2 in the address.
+    let header = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let authority = parts.uri.authority().or(header.as_ref());
+    let host = authority.and_then(|authority| authority.host().trim_matches(['[', ']']).parse().ok());
+    let ends = parts.extensions.get::<ConnectInfo<Ends>>();
+    let client = parts.extensions.get::<ClientAddress>().map_or(Ipv6Addr::UNSPECIFIED.into(), |client| client.0);
+    Way { host, local: ends.and_then(|ends| ends.0.server), client }
 }
 
 /// Returns once the session has ended.

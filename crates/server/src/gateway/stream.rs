@@ -26,6 +26,6 @@ use crate::ids::SessionId;
     ),
 )]
 pub async fn stream(admitted: Admitted) -> Result<Response, Problem> {
-    let agent = admitted.agent().stream().await?;
+    let agent = admitted.agent().stream(admitted.media_offer().as_ref()).await?;
     Ok(admitted.relay(agent, framing::records(), MAX_TO_AGENT))
 }

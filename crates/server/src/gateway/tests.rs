@@ -24,19 +24,19 @@ use crate::test_app::{Client, TestApp};
 /// How a picture can be had: the last part of its address.
 const WAYS: [&str; 2] = ["vnc", "stream"];
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Ada's session on a server that listens.
-struct Stage {
-    app: TestApp,
-    address: SocketAddr,
-    ada: Client,
-    id: String,
-    session: SessionId,
+pub(super) struct Stage {
+    pub app: TestApp,
+    pub address: SocketAddr,
+    pub ada: Client,
+    pub id: String,
+    pub session: SessionId,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let app = TestApp::new().await;
         let address = app.listen().await;
         let mut ada = app.user("ada@example.org").await;
@@ -57,7 +57,7 @@ impl Stage {
 }
 
 /// Opens the picture by `way`, the last part of its address, as a browser does, or tells the status of the refusal.
-async fn open(address: SocketAddr, client: &Client, id: &str, way: &str) -> Result<Socket, u16> {
+pub(super) async fn open(address: SocketAddr, client: &Client, id: &str, way: &str) -> Result<Socket, u16> {
     let mut request = format!("ws://{address}/session/{id}/{way}").into_client_request().unwrap();
     let headers = request.headers_mut();
     if let Some(bearer) = client.bearer() {

@@ -1,7 +1,6 @@
 //! A TCP listener that holds at most so many connections; more wait in the kernel's queue.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,20 +11,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::api::client_address::Ends;
+
 /// Bytes of one connection that wait in the kernel for the network, as for `TCP_NOTSENT_LOWAT`: a picture that waits
 /// there can't be replaced by a newer one any more. What is on its way and not acknowledged does not count.
 const UNSENT: u32 = 16 * 1024;
 
-/// Address of the other end.
+/// Who connected.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(SocketAddr);
+pub struct Peer(Ends);
 
 impl Address for Peer {
     type Stream = Connection;
     type Listener = Listener;
 }
 
-impl Connected<Peer> for SocketAddr {
+impl Connected<Peer> for Ends {
     fn connect_info(peer: Peer) -> Self {
         peer.0
     }
@@ -45,7 +46,7 @@ impl Listener {
 
 impl AddrListener<Connection, Peer> for Listener {
     async fn bind_to(address: Peer) -> io::Result<Self> {
-        Ok(Self::new(TcpListener::bind(address.0).await?, u32::MAX))
+        Ok(Self::new(TcpListener::bind(address.0.client).await?, u32::MAX))
     }
 
     async fn accept_stream(&self) -> io::Result<(Connection, Peer)> {
@@ -55,11 +56,12 @@ impl AddrListener<Connection, Peer> for Listener {
         tcp.set_nodelay(true)?;
         socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT)?;
         metrics::gauge!("gimp_platform_connections").increment(1);
-        Ok((Connection { tcp, _slot: slot }, Peer(peer)))
+        let server = tcp.local_addr().ok().map(|address| address.ip());
+        Ok((Connection { tcp, _slot: slot }, Peer(Ends { client: peer, server })))
     }
 
     fn get_local_addr(&self) -> io::Result<Peer> {
-        self.tcp.local_addr().map(Peer)
+        self.tcp.local_addr().map(|client| Peer(Ends { client, server: None }))
     }
 }
 

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::api::client_address::Ends;
 use crate::ids::UserId;
 
 /// Requests carry the cookies and the bearer token the client holds; requests that change something carry an `Origin`
@@ -82,7 +83,7 @@ impl Client {
 
     /// Sends any request; keeps the cookies that come back. The body is still to be read.
     pub async fn send_streaming(&mut self, mut request: Request<Body>) -> Response<Body> {
-        request.extensions_mut().insert(ConnectInfo(self.address));
+        request.extensions_mut().insert(ConnectInfo(Ends { client: self.address, server: None }));
         let response = self.router.clone().oneshot(request).await.expect("the router never fails");
         for cookie in response.headers().get_all(header::SET_COOKIE) {
             let cookie = cookie.to_str().expect("cookies are text");

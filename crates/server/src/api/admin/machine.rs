@@ -15,6 +15,7 @@ use crate::auth::current::CurrentAdmin;
 use crate::db::entity::session::{Column, Entity};
 use crate::driver::Protection;
 use crate::error::Problem;
+use crate::gateway::udp::UdpPort;
 use crate::state::App;
 
 pub fn router() -> OpenApiRouter<App> {
@@ -40,6 +41,8 @@ pub struct Machine {
     session_limit: u16,
     /// What keeps sessions apart here.
     protections: Vec<Protection>,
+    /// The port for WebRTC.
+    udp: UdpPort,
     version: &'static str,
     /// Seconds since the server started.
     uptime_seconds: u64,
@@ -65,6 +68,7 @@ pub async fn machine(State(app): State<App>, _: CurrentAdmin) -> Result<Json<Mac
         sessions_running,
         session_limit: app.sessions.limit(),
         protections: app.driver.protections(),
+        udp: app.media.shown(),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.started.elapsed().as_secs(),
     }))

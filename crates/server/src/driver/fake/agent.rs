@@ -1,7 +1,7 @@
 //! A pretended agent: the API of `protocol::agent`, and levers for tests.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,9 +14,10 @@ use axum::routing::{get, post, put};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use protocol::agent::{
-    self, AgentPhase, AgentStatus, Capabilities, EndRequest, OpenRequest, Restart, StepTiming, Supervised,
+    self, AgentPhase, AgentStatus, Capabilities, EndRequest, MediaOffer, OpenRequest, Restart, StepTiming, Supervised,
     WritesRequest,
 };
+use protocol::media::Remote;
 use protocol::session::{EndReason, EndStage, ScreenSize, StartStep};
 use time::format_description::well_known::Rfc3339;
 use tokio::io::DuplexStream;
@@ -25,8 +26,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Behaviour, pause, rfb, stream};
+use super::{Behaviour, media, pause, rfb, stream};
 use crate::driver::StartRequest;
+use crate::driver::seqpacket::Seqpacket;
 use crate::error::Problem;
 
 /// Bytes in flight on one connection, each way.
@@ -41,6 +43,8 @@ pub struct FakeAgent {
     screen: watch::Sender<ScreenSize>,
     started: Instant,
     heard: Mutex<Heard>,
+    /// The gateway's newest connection for datagrams.
+    media: Mutex<Weak<Seqpacket>>,
     /// The program: cut, nobody answers.
     program: CancellationToken,
     /// The whole sandbox.
@@ -65,6 +69,8 @@ struct Heard {
     writes_allowed: bool,
     idle_questions: u32,
     unanswered: u32,
+    /// Of the stream opened last.
+    media: Option<MediaOffer>,
 }
 
 impl FakeAgent {
@@ -108,7 +114,9 @@ impl FakeAgent {
                 writes_allowed: true,
                 idle_questions: 0,
                 unanswered: 0,
+                media: None,
             }),
+            media: Mutex::default(),
             program: sandbox.child_token(),
             sandbox,
         });
@@ -140,6 +148,33 @@ impl FakeAgent {
             let _closed = connection.with_upgrades().await;
         });
         Some(theirs)
+    }
+
+    /// The gateway's newest connection for datagrams, which are sent back.
+    pub(super) fn connect_media(self: &Arc<Self>) -> std::io::Result<Seqpacket> {
+        if self.program.is_cancelled() {
+            return Err(std::io::ErrorKind::ConnectionRefused.into());
+        }
+        let (ours, theirs) = Seqpacket::pair()?;
+        let ours = Arc::new(ours);
+        *self.media.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&ours);
+        self.spawn(media::serve(ours));
+        Ok(theirs)
+    }
+
+    /// Sends a datagram to whatever end, rightly or not.
+    ///
+    /// # Errors
+    /// When the gateway has not connected, or does not keep up.
+    pub fn send_media(&self, to: Remote, datagram: &[u8]) -> std::io::Result<()> {
+        let socket = self.media.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        media::say(&*socket.ok_or(std::io::ErrorKind::NotConnected)?, to, datagram)
+    }
+
+    /// What it was told of WebRTC with the stream opened last.
+    #[must_use]
+    pub fn media_offer(&self) -> Option<MediaOffer> {
+        self.heard().media.clone()
     }
 
     /// What it would answer now.
@@ -370,6 +405,8 @@ async fn vnc(Extension(agent): Agent, request: Request) -> Result<Response, Prob
 }
 
 async fn picture_stream(Extension(agent): Agent, request: Request) -> Result<Response, Problem> {
+    let offer = request.headers().get(agent::MEDIA_HEADER).and_then(|value| value.to_str().ok());
+    agent.heard().media = offer.and_then(MediaOffer::from_header);
     upgrade(&agent.clone(), request, agent::STREAM_UPGRADE, async move |stream| {
         let _closed = stream::serve(stream, agent.screen.subscribe(), || agent.set_idle(Duration::ZERO)).await;
     })

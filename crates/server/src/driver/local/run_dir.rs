@@ -120,6 +120,10 @@ impl RunDir {
         self.shared().join(paths::AGENT_SOCKET)
     }
 
+    pub fn media_socket(&self) -> PathBuf {
+        self.shared().join(paths::MEDIA_SOCKET)
+    }
+
     fn log_path(&self) -> PathBuf {
         self.path.join("agent.log")
     }
