@@ -36,5 +36,7 @@ export default defineConfig({
   test: {
     include: ['src/**/*.test.ts'],
     environment: 'node',
+    // Random tests take a second, and ten on a machine that is building something else.
+    testTimeout: 30_000,
   },
 });
