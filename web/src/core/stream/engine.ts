@@ -278,7 +278,7 @@ export class StreamEngine {
     if (!this.#opened) return;
     const events = actions.map(({ at, ...action }) => {
       const number = ++this.#lastInput;
-      this.#latency.sent(number, at / 1000);
+      if (mayShow(action)) this.#latency.sent(number, at / 1000);
       return { number, atUs: at % 0x1_0000_0000, ...action };
     });
     this.#send({ kind: 'input', events });
@@ -343,5 +343,18 @@ export class StreamEngine {
     clearTimeout(this.#tellTimer);
     this.#painter?.stop();
     this.#tell({ event: 'closed', code });
+  }
+}
+
+/** What is let go seldom changes the picture: a later change would be taken for its effect. */
+function mayShow(action: Action): boolean {
+  switch (action.action) {
+    case 'key':
+    case 'button':
+      return action.down;
+    case 'releaseAll':
+      return false;
+    default:
+      return true;
   }
 }

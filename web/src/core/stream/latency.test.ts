@@ -18,8 +18,16 @@ test('counts from an event to the first change that can show it', () => {
 test('what comes much later has another cause', () => {
   const latency = new Latency();
   latency.sent(1, 0);
-  latency.shown(1, 2_000);
+  latency.shown(1, 1_000);
   expect(latency.percentiles()).toBe(null);
+});
+
+test('of several events the newest counts', () => {
+  const latency = new Latency();
+  latency.sent(1, 0);
+  latency.sent(2, 300);
+  latency.shown(2, 310);
+  expect(latency.percentiles()).toEqual({ p50: 10, p95: 10 });
 });
 
 test('only the last hundred count', () => {
