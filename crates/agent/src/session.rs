@@ -69,6 +69,11 @@ enum Event {
         opened: Result<Box<Screen>, String>,
         version: io::Result<Version>,
     },
+    /// Viewers of the stream may come.
+    StageUp {
+        display: u32,
+        stage: Stage,
+    },
     /// The display server keeps its size, whatever is asked of it.
     SizeStays(u16, u16),
     BusUp,
@@ -195,6 +200,7 @@ impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::DisplayUp { .. } => "DisplayUp",
+            Self::StageUp { .. } => "StageUp",
             Self::SizeStays(..) => "SizeStays",
             Self::BusUp => "BusUp",
             Self::GimpPainted { .. } => "GimpPainted",
@@ -382,6 +388,12 @@ impl Session {
                     self.children.signal(Supervised::Display, StopSignal::Kill);
                 }
             },
+            Event::StageUp { display, stage } => {
+                // Of a display that is gone again it would be dead.
+                if self.display == Some(display) {
+                    self.stage.send_replace(Some(stage));
+                }
+            }
             Event::SizeStays(width, height) => {
                 self.size_stays(width, height);
                 self.publish();
@@ -401,9 +413,9 @@ impl Session {
 
     /// Lets viewers of the stream in. Without it VNC still shows the picture.
     fn show(&self, display: u32) {
-        let (cookie, sender) = (self.cookie.clone(), self.stage.clone());
+        let (cookie, events) = (self.cookie.clone(), self.event_sender.clone());
         tokio::task::spawn_blocking(move || match Stage::open(display, cookie) {
-            Ok(stage) => drop(sender.send_replace(Some(stage))),
+            Ok(stage) => drop(events.blocking_send(Event::StageUp { display, stage })),
             Err(error) => tracing::error!(%error, "the picture cannot be streamed"),
         });
     }

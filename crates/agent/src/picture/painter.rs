@@ -83,10 +83,11 @@ impl Painter {
             match self.turn() {
                 Ok(()) => {}
                 Err(Stop::Unneeded) => return,
-                // Viewers learn by their channels, which close now; the session brings the display back.
+                // Viewers learn by their channels, which close now, and may come again.
                 Err(stop) => {
-                    tracing::info!(error = format!("{:#}", anyhow::Error::from(stop)), "the picture ends");
-                    return;
+                    tracing::warn!(error = format!("{:#}", anyhow::Error::from(stop)), "the picture was lost");
+                    self.seats.clear();
+                    self.stage = None;
                 }
             }
         }
