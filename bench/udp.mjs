@@ -2,8 +2,8 @@
 
 import { execFileSync } from 'node:child_process';
 
-const target = process.env.CARGO_TARGET_DIR ?? new URL('../target', import.meta.url).pathname;
-const result = JSON.parse(execFileSync(`${target}/release/examples/udp`, { encoding: 'utf8' }));
+const binaries = process.env.BENCH_BINARIES ?? new URL('../target/release', import.meta.url).pathname;
+const result = JSON.parse(execFileSync(`${binaries}/examples/udp`, { encoding: 'utf8' }));
 
 const number = (value) => value.toLocaleString('en-US');
 const { direct, forwarded } = result.latency;

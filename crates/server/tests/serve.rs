@@ -6,7 +6,7 @@
 mod program;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -169,6 +169,17 @@ fn metrics_have_an_address_of_their_own() {
     }
     let public = server.get("/metrics");
     assert!(public.starts_with("HTTP/1.0 404"), "{public}");
+}
+
+#[test]
+fn a_udp_port_that_is_taken_is_told_and_stops_nothing() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let server = Server::start(&["--udp-listen", &address]);
+    let expected = format!("There is no WebRTC, pictures come by WebSocket: UDP {address}: Address already in use");
+    assert!(server.greeting().contains(&expected), "{}", server.greeting());
+    assert!(server.get("/healthz").starts_with("HTTP/1.0 200"));
+    server.log_after("there is no WebRTC");
 }
 
 #[test]

@@ -57,6 +57,27 @@ fn every_kind_of_value_can_come_as_text() {
 }
 
 #[test]
+fn the_udp_port_is_that_of_the_web_unless_told_otherwise() {
+    let listen = |flags: &[(&str, &str)]| settings(flags, &[], "listen = \"192.0.2.1:80\"").udp_address();
+    assert_eq!(listen(&[]), Some("192.0.2.1:80".parse().unwrap()));
+    assert_eq!(listen(&[("udp_listen", "off")]), None);
+    assert_eq!(listen(&[("udp_listen", "0.0.0.0:3478")]), Some("0.0.0.0:3478".parse().unwrap()));
+    let loaded = settings(&[], &[("GIMP_PLATFORM_PUBLIC_ADDRESSES", "203.0.113.5, [2001:db8::1]:443")], "");
+    assert_eq!(loaded.public_addresses[1].port, Some(443));
+    assert_eq!(settings(&[], &[], "public_addresses = [\"203.0.113.5\"]").public_addresses.len(), 1);
+}
+
+#[test]
+fn turn_servers_need_their_secret() {
+    let urls = ("turn_urls", "turn:turn.example.org,turns:turn.example.org:443?transport=tcp");
+    let text = message(&[urls], &[], "");
+    assert!(text.contains("`turn_secret`") && text.contains("text, where turn_urls is set"), "{text}");
+    assert!(load_from(&[urls, ("turn_secret", "")], &[], "").is_err());
+    let loaded = settings(&[urls], &[], "turn_secret = \"north\"");
+    assert_eq!((loaded.turn_urls.len(), loaded.turn_secret.unwrap().expose()), (2, "north"));
+}
+
+#[test]
 fn a_mistake_names_key_value_source_and_what_is_allowed() {
     assert_eq!(
         message(&[], &[("GIMP_PLATFORM_SESSION_MINUTES", "soon")], ""),
@@ -83,6 +104,13 @@ fn values_outside_their_range_are_mistakes() {
         ("public_url", "https://me@gimp.example.org"),
         ("public_url", "https://gimp.example.org?x"),
         ("trusted_proxies", "10.0.0.0/33"),
+        ("udp_listen", "on"),
+        ("udp_listen", "8080"),
+        ("public_addresses", "gimp.example.org"),
+        ("public_addresses", "203.0.113.5,0.0.0.0"),
+        ("turn_urls", "stun:turn.example.org"),
+        ("turn_urls", "turn:"),
+        ("turn_urls", "turn:a b"),
         ("max_connections", "15"),
         ("requests_per_minute", "59"),
         ("registration", "secret"),

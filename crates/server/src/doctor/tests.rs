@@ -1,7 +1,7 @@
 //! Each finding of `doctor` on settings that bring it about.
 
 use super::*;
-use crate::config::{DriverKind, Secret};
+use crate::config::{DriverKind, Secret, UdpListen};
 
 struct Examined {
     report: Report,
@@ -91,6 +91,23 @@ async fn a_taken_port_fails_unless_our_own_server_has_it() {
     .await;
     assert_eq!(examined.state("web port"), State::Ok);
     assert!(examined.check("web port").detail.contains("a server runs on this data directory"));
+}
+
+#[tokio::test]
+async fn the_udp_port_is_never_a_failure() {
+    let fresh = Examined::of(|_| {}).await;
+    assert_eq!(fresh.state("UDP port"), State::Ok);
+    let off = Examined::of(|settings| settings.udp_listen = Some(UdpListen::Off)).await;
+    assert_eq!(off.state("UDP port"), State::Off);
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let busy = Examined::of(|settings| settings.udp_listen = Some(UdpListen::At(address))).await;
+    assert!(busy.report.usable);
+    assert_eq!(busy.state("UDP port"), State::Off);
+    assert!(busy.check("UDP port").fix.as_ref().unwrap().contains("udp_listen"));
+    let behind = Examined::of(|settings| settings.public_url = Some("https://gimp.example.org".into())).await;
+    assert_eq!(behind.state("UDP port"), State::Off);
+    assert!(behind.check("UDP port").detail.contains("from this machine only"));
 }
 
 #[tokio::test]
