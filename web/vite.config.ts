@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
+import { licences } from './scripts/licences.ts';
 import { tileWasm } from './wasm/plugin.ts';
 
 /** Where `npm run dev` and `npm run preview` find a running platform. */
@@ -20,7 +21,7 @@ export default defineConfig({
     // Its package exports the whole client only.
     alias: { 'novnc-core': fileURLToPath(new URL('node_modules/@novnc/novnc/core', import.meta.url)) },
   },
-  plugins: [svelte(), tileWasm()],
+  plugins: [svelte(), tileWasm(), licences()],
   worker: { format: 'es', plugins: () => [tileWasm()] },
   build: {
     target: 'es2022',
@@ -35,5 +36,7 @@ export default defineConfig({
   test: {
     include: ['src/**/*.test.ts'],
     environment: 'node',
+    // Random tests take a second, and ten on a machine that is building something else.
+    testTimeout: 30_000,
   },
 });

@@ -16,9 +16,10 @@ export async function startPlatform(extra = []) {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'gimp-bench-'));
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
+  const metricsPort = await freePort();
   const child = spawn(
     path.join(binaries, 'gimp-platform'),
-    ['serve', '--listen', `127.0.0.1:${port}`, '--metrics-listen', `127.0.0.1:${await freePort()}`, '--data-dir', dataDir, ...extra],
+    ['serve', '--listen', `127.0.0.1:${port}`, '--metrics-listen', `127.0.0.1:${metricsPort}`, '--data-dir', dataDir, ...extra],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, GIMP_PLATFORM_BCRYPT_COST: '4', RUST_LOG: 'warn' } },
   );
   let log = '';
@@ -30,6 +31,7 @@ export async function startPlatform(extra = []) {
   }, 120_000);
   return {
     url,
+    metrics: `http://127.0.0.1:${metricsPort}`,
     dataDir,
     pid: child.pid,
     async stop() {

@@ -6,7 +6,7 @@ import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { chmod, cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
 export const password = 'correct horse battery staple';
@@ -43,8 +43,9 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** GIMP's start-up caches, made by the first server of the run and given to the others. */
-const warm = join(tmpdir(), `gimp-platform-e2e-warm-${process.ppid}`);
+/** Where the runner with this pid keeps GIMP's start-up caches: the first server that has made them gives them to the others. */
+export const warmOf = (runner: number) => join(tmpdir(), `gimp-platform-e2e-warm-${runner}`);
+const warm = warmOf(process.ppid);
 
 export class Platform {
   readonly url: string;
@@ -116,8 +117,6 @@ export class Platform {
         return false;
       }
     }, 60);
-    const made = join(this.data, 'warm');
-    if (!existsSync(warm) && existsSync(made)) await cp(made, warm, { recursive: true, preserveTimestamps: true });
   }
 
   /** Sends a signal and waits for the server's end. */
@@ -139,8 +138,11 @@ export class Platform {
   async stop(): Promise<string[]> {
     await this.end('SIGINT');
     const problems = this.#log.split('\n').filter((line) => /\bERROR\b|panicked at/.test(line));
-    const left = processes().filter(({ cmdline, environ }) => `${cmdline} ${environ}`.includes(this.folder));
-    for (const { pid, cmdline } of left) {
+    const left = () => processes().filter(({ cmdline, environ }) => `${cmdline} ${environ}`.includes(this.folder));
+    // What the server killed ends a moment after it.
+    const patience = Date.now() + 10_000;
+    while (left().length > 0 && Date.now() < patience) await pause(20);
+    for (const { pid, cmdline } of left()) {
       problems.push(`left running: ${cmdline.slice(0, 40)} … ${cmdline.slice(-160)}`);
       process.kill(pid, 'SIGKILL');
     }
@@ -152,8 +154,16 @@ export class Platform {
       problems.push(`left mounted: ${path}`);
       spawnSync('umount', ['--lazy', path]);
     }
+    await this.#keepWarm();
     await rm(this.folder, { recursive: true, force: true });
     return problems;
+  }
+
+  async #keepWarm(): Promise<void> {
+    const made = join(this.data, 'warm');
+    const unfinished = (path: string) => basename(path).startsWith('.new-');
+    if (existsSync(warm) || readdirSync(made).every(unfinished)) return;
+    await cp(made, warm, { recursive: true, preserveTimestamps: true, filter: (path) => !unfinished(path) });
   }
 
   /** The workspace of a user on disk. */
@@ -201,20 +211,29 @@ export interface Process {
   environ: string;
 }
 
-/** Every process of this machine that we may look at. */
+/** Every process of this machine. */
 export function processes(): Process[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((pid) => {
+      const read = (file: string) => readFileSync(`/proc/${pid}/${file}`, 'utf8').replaceAll('\0', ' ').trim();
       try {
-        const read = (file: string) => readFileSync(`/proc/${pid}/${file}`, 'utf8').replaceAll('\0', ' ').trim();
         // proc_pid_stat(5): the name in parentheses, the state, the parent.
         const parent = Number(/.*\) \S (\d+)/s.exec(read('stat'))?.[1]);
-        return [{ pid: Number(pid), parent, name: read('comm'), cmdline: read('cmdline'), environ: read('environ') }];
+        return [{ pid: Number(pid), parent, name: read('comm'), cmdline: read('cmdline'), environ: environOf(read) }];
       } catch {
         return [];
       }
     });
+}
+
+/** Closed to an ordinary user where a process has more rights than they, as bubblewrap's own have in a sandbox. */
+function environOf(read: (file: string) => string): string {
+  try {
+    return read('environ');
+  } catch {
+    return '';
+  }
 }
 
 /** What the REST API refused. */

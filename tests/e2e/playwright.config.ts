@@ -7,6 +7,7 @@ export default defineConfig({
     { name: 'stories', testDir: 'stories' },
     { name: 'newcomer', testDir: 'newcomer' },
   ],
+  globalTeardown: './forget-warm.ts',
   workers: 1,
   fullyParallel: false,
   forbidOnly: Boolean(process.env['CI']),

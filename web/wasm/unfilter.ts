@@ -23,23 +23,26 @@ export function raw(from: usize, to: usize, count: i32): void {
   }
 }
 
-/** Undoes the prediction in place, plane by plane, then joins the planes. */
-export function planes(from: usize, to: usize, width: i32, height: i32, predictor: i32): void {
+/**
+ * Undoes the prediction, plane by plane, then joins the planes. Predictors 0 and 1 in place. Up to 31 bytes behind the
+ * planes are read, and `scratch` has room for `medianScratch` bytes.
+ */
+export function planes(from: usize, to: usize, width: i32, height: i32, predictor: i32, scratch: usize): void {
   const plane = <usize>width * height;
+  if (predictor == 2) {
+    medians(from, to, width, height, scratch);
+    return;
+  }
   for (let y = 0; y < height; y++) {
     const row = from + <usize>y * width;
-    if (predictor == 0 || (predictor == 2 && y == 0)) {
+    if (predictor == 0) {
       left(row, width);
       left(row + plane, width);
       left(row + 2 * plane, width);
     } else if (y > 0) {
-      if (predictor == 1) {
-        above(row, width);
-        above(row + plane, width);
-        above(row + 2 * plane, width);
-      } else {
-        median(row, plane, width);
-      }
+      above(row, width);
+      above(row + plane, width);
+      above(row + 2 * plane, width);
     }
     join(row, plane, to + (<usize>y * width << 2), width);
   }
@@ -95,35 +98,95 @@ function above(row: usize, width: i32): void {
   for (; x < width; x++) store<u8>(row + x, load<u8>(row + x) + load<u8>(upper + x));
 }
 
-/** Each pixel needs the one before it; the three planes do not need each other, and so fill the processor. */
-function median(row: usize, plane: usize, width: i32): void {
-  let upper = row - width;
-  let a0: i32 = 0, a1: i32 = 0, a2: i32 = 0;
-  let c0: i32 = 0, c1: i32 = 0, c2: i32 = 0;
-  for (let x = 0; x < width; x++) {
-    const b0: i32 = load<u8>(upper), b1: i32 = load<u8>(upper + plane), b2: i32 = load<u8>(upper + 2 * plane);
-    a0 = (load<u8>(row) + predicted(a0, b0, c0)) & 255;
-    a1 = (load<u8>(row + plane) + predicted(a1, b1, c1)) & 255;
-    a2 = (load<u8>(row + 2 * plane) + predicted(a2, b2, c2)) & 255;
-    store<u8>(row, <u8>a0);
-    store<u8>(row + plane, <u8>a1);
-    store<u8>(row + 2 * plane, <u8>a2);
-    c0 = b0;
-    c1 = b1;
-    c2 = b2;
-    row++;
-    upper++;
+// Median prediction. A pixel needs the one to its left, so a row alone can't be done 16 pixels at a time; but 16 rows can,
+// each one pixel behind the row above it: what lane i needs from above is what lane i - 1 made a step before.
+//
+//   step        0 1 2 3 4 ...
+//   row 0       a b c d e       Blocks of 16 rows and 16 steps are turned over, so that a step is one vector, and back.
+//   row 1         a b c d       Rows are kept in `scratch` with 16 free bytes before them, where the steps go that a
+//   row 2           a b c       row has to wait.
+
+const SIDE: i32 = 16;
+
+/** Bytes from one row of a band to the next. */
+// @ts-ignore: decorator
+@inline
+function bandStride(width: i32): i32 {
+  return SIDE + ((width + 2 * SIDE - 2) & ~(SIDE - 1)) + SIDE;
+}
+
+/** Two blocks to turn over, and of each plane a band of 16 rows below the last row of the band before. */
+export function medianScratch(width: i32): i32 {
+  return 2 * SIDE * SIDE + 3 * (SIDE + 1) * bandStride(width);
+}
+
+function medians(from: usize, to: usize, width: i32, height: i32, scratch: usize): void {
+  const plane = <usize>width * height;
+  const stride = bandStride(width);
+  const bands = scratch + 2 * SIDE * SIDE;
+  const band = (SIDE + 1) * stride;
+  // Above the first row all is 0.
+  for (let i = 0; i < 3; i++) memory.fill(bands + i * band, 0, stride);
+  for (let y = 0; y < height; y += SIDE) {
+    const rows = min(SIDE, height - y);
+    const row = from + <usize>y * width;
+    for (let i = 0; i < 3; i++) medianBand(row + i * plane, width, rows, bands + i * band, stride, scratch);
+    for (let i = 0; i < rows; i++) {
+      join(bands + SIDE + (i + 1) * stride, band, to + (<usize>(y + i) * width << 2), width);
+    }
+    for (let i = 0; i < 3; i++) memory.copy(bands + i * band, bands + i * band + SIDE * stride, stride);
   }
+}
+
+/** Sixteen rows of one plane, of which `rows` count. `band` begins with the row above them. */
+function medianBand(row: usize, width: i32, rows: i32, band: usize, stride: i32, block: usize): void {
+  const turned = block + SIDE * SIDE;
+  const lanes = i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  let made = i8x16.splat(0);
+  let corner = made;
+  for (let begin = 0; begin < width + SIDE - 1; begin += SIDE) {
+    for (let i = 0; i < SIDE; i++) {
+      // Rows that do not count do what the last one does.
+      let steps = v128.load(row + <usize>min(i, rows - 1) * width + begin - i);
+      if (begin == 0) steps = v128.and(steps, i8x16.ge_s(lanes, i8x16.splat(<i8>i)));
+      v128.store(block + i * SIDE, steps);
+    }
+    turn(block, turned);
+    const upper = band + SIDE + begin;
+    for (let step: usize = 0; step < <usize>SIDE; step++) {
+      const shifted = i8x16.shuffle(made, made, 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
+      const above = v128.load8_lane(upper + step, shifted, 0);
+      const at = block + step * SIDE;
+      // The median of left, above and left + above - corner is left + above - corner with the corner between the two.
+      const capped = i8x16.min_u(i8x16.max_u(made, above), i8x16.max_u(i8x16.min_u(made, above), corner));
+      made = i8x16.add(i8x16.sub(made, capped), i8x16.add(above, v128.load(at)));
+      v128.store(at, made);
+      corner = above;
+    }
+    turn(block, turned);
+    for (let i = 0; i < SIDE; i++) v128.store(band + SIDE + (i + 1) * stride + begin - i, v128.load(block + i * SIDE));
+  }
+}
+
+/** Rows of a block of 16 by 16 bytes become columns: four times, its halves' rows are interleaved. */
+// @ts-ignore: decorator
+@inline
+function turn(block: usize, other: usize): void {
+  interleave(block, other);
+  interleave(other, block);
+  interleave(block, other);
+  interleave(other, block);
 }
 
 // @ts-ignore: decorator
 @inline
-function predicted(left: i32, above: i32, corner: i32): i32 {
-  const low = select(left, above, left < above);
-  const high = select(above, left, left < above);
-  const slope = left + above - corner;
-  const capped = select(slope, high, slope < high);
-  return select(capped, low, capped > low);
+function interleave(from: usize, to: usize): void {
+  for (let i: usize = 0; i < 8; i++) {
+    const one = v128.load(from + i * SIDE);
+    const other = v128.load(from + i * SIDE, 8 * SIDE);
+    v128.store(to + 2 * i * SIDE, i8x16.shuffle(one, other, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+    v128.store(to + 2 * i * SIDE, i8x16.shuffle(one, other, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), SIDE);
+  }
 }
 
 /** Green, red - green and blue - green to pixels. */

@@ -34,7 +34,7 @@ const MAX_BODY: usize = 16 * 1024;
 const VNC_BUFFER: usize = 64 * 1024;
 /// Bytes that the kernel holds on the way to the gateway, as for `SO_SNDBUF`: a picture that waits there can't be replaced
 /// by a newer one any more.
-const SEND_BUFFER: usize = 32 * 1024;
+const SEND_BUFFER: usize = 512 * 1024;
 
 /// The connection to a viewer, by way of the gateway.
 type Viewer = TokioIo<hyper::upgrade::Upgraded>;
@@ -220,11 +220,11 @@ async fn stream(State(api): State<Api>, request: HttpRequest) -> Result<Response
     if !wants_upgrade(request.headers(), agent::STREAM_UPGRADE) {
         return Ok(upgrade_required(agent::STREAM_UPGRADE));
     }
-    let picture = api.shared.picture.borrow().clone();
-    let picture = picture
+    let stage = api.shared.stage.borrow().clone();
+    let stage = stage
         .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "display.notReady", "The display is not up."))?;
     Ok(view(&api, request, agent::STREAM_UPGRADE, |viewer| async move {
-        let closed = transport::stream::serve(viewer, &picture).await;
+        let closed = transport::stream::serve(viewer, &stage).await;
         tracing::debug!(%closed, "a viewer is gone");
     }))
 }

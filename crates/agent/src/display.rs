@@ -1,6 +1,8 @@
-//! Everything that speaks X11: the server, its size, its settings, the window manager, when GIMP is painted, and input.
+//! Everything that speaks X11: the server, its size, its settings, the window manager, when GIMP is painted, pixels,
+//! cursor, clipboard and input.
 
 pub mod capture;
+pub mod desk;
 pub mod input;
 pub mod input_queue;
 pub mod painted;

@@ -11,6 +11,7 @@ mod session;
 mod settings;
 mod supervise;
 mod transport;
+mod wake;
 mod warm;
 
 use std::ffi::OsString;

@@ -6,7 +6,6 @@
 
 mod encoding;
 mod painter;
-mod wake;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -17,8 +16,8 @@ use protocol::stream::{ClientHello, Drawn, View};
 use tokio::sync::mpsc;
 
 use crate::display::server::Cookie;
+use crate::wake::{Wake, Waker};
 use painter::Painter;
-use wake::{Wake, Waker};
 
 /// Messages that may wait for a connection. Updates are paced by acknowledgements, so more means that nobody reads.
 const OUTBOX: usize = 64;
@@ -80,9 +79,10 @@ impl Picture {
     pub fn join(&self, hello: ClientHello) -> (Viewing, mpsc::Receiver<Bytes>) {
         let viewer = ViewerId(self.inner.next.fetch_add(1, Ordering::Relaxed));
         let (outbox, messages) = mpsc::channel(OUTBOX);
+        let weak = outbox.downgrade();
         let input = Arc::new(AtomicU32::new(0));
-        self.inner.send(Command::Join { viewer, hello, outbox: outbox.clone(), input: Arc::clone(&input) });
-        (Viewing { picture: self.clone(), viewer, outbox, input }, messages)
+        self.inner.send(Command::Join { viewer, hello, outbox, input: Arc::clone(&input) });
+        (Viewing { picture: self.clone(), viewer, outbox: weak, input }, messages)
     }
 }
 
@@ -108,7 +108,8 @@ impl Drop for Inner {
 pub struct Viewing {
     picture: Picture,
     viewer: ViewerId,
-    outbox: mpsc::Sender<Bytes>,
+    /// The painter's is what keeps it open.
+    outbox: mpsc::WeakSender<Bytes>,
     /// Number of the last input event given to the X server.
     input: Arc<AtomicU32>,
 }
@@ -118,9 +119,12 @@ impl Viewing {
         self.viewer
     }
 
-    /// Where other messages to this viewer go: they keep their order among updates.
-    pub const fn outbox(&self) -> &mpsc::Sender<Bytes> {
-        &self.outbox
+    /// Sends this viewer another message, in its order among updates; waits while the outbox is full.
+    pub async fn tell(&self, message: Bytes) {
+        if let Some(outbox) = self.outbox.upgrade() {
+            // Closed: the viewer is being sent away.
+            let _closed = outbox.send(message).await;
+        }
     }
 
     pub fn drawn(&self, drawn: Drawn) {
@@ -139,12 +143,14 @@ impl Viewing {
         self.picture.inner.send(Command::Prove { viewer: self.viewer, id });
     }
 
-    /// The X server has the events up to this number. `pointer`: where they left it.
-    pub fn input_given(&self, number: u32, pointer: Option<(u16, u16)>) {
-        self.input.store(number, Ordering::Release);
-        if let Some((x, y)) = pointer {
-            self.picture.inner.send(Command::Pointer(x, y));
-        }
+    /// Holds the number of the last input event given to the X server.
+    pub const fn input(&self) -> &Arc<AtomicU32> {
+        &self.input
+    }
+
+    /// Where the user works, pixels.
+    pub fn pointer(&self, x: u16, y: u16) {
+        self.picture.inner.send(Command::Pointer(x, y));
     }
 }
 
@@ -153,6 +159,3 @@ impl Drop for Viewing {
         self.picture.inner.send(Command::Leave(self.viewer));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -31,11 +31,11 @@ use crate::gimp::profile::Profile;
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
 use crate::gimp::unsaved::{Saved, Saver};
 use crate::gimp::version::{self, Version};
-use crate::picture::Picture;
 use crate::settings::Folders;
 use crate::supervise::children::{Children, Death};
 use crate::supervise::guard::Inherited;
 use crate::supervise::{bus, limits, os};
+use crate::transport::Stage;
 
 /// Restarts shown in the status.
 const RESTARTS_SHOWN: usize = 16;
@@ -69,6 +69,11 @@ enum Event {
         opened: Result<Box<Screen>, String>,
         version: io::Result<Version>,
     },
+    /// Viewers of the stream may come.
+    StageUp {
+        display: u32,
+        stage: Stage,
+    },
     /// The display server keeps its size, whatever is asked of it.
     SizeStays(u16, u16),
     BusUp,
@@ -87,7 +92,7 @@ pub struct Shared {
     pub folders: Folders,
     pub processes: watch::Receiver<Vec<(Supervised, i32)>>,
     /// Of the present display.
-    pub picture: watch::Receiver<Option<Picture>>,
+    pub stage: watch::Receiver<Option<Stage>>,
     screen: watch::Receiver<Option<SharedScreen>>,
     /// When the user was last known to do something; at first, when the agent started.
     last_input: Arc<Mutex<Instant>>,
@@ -169,7 +174,7 @@ pub struct Session {
     status: watch::Sender<AgentStatus>,
     processes: watch::Sender<Vec<(Supervised, i32)>>,
     screen: watch::Sender<Option<SharedScreen>>,
-    picture: watch::Sender<Option<Picture>>,
+    stage: watch::Sender<Option<Stage>>,
     size: watch::Sender<ScreenSize>,
     program: Program,
     cookie: Cookie,
@@ -195,6 +200,7 @@ impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::DisplayUp { .. } => "DisplayUp",
+            Self::StageUp { .. } => "StageUp",
             Self::SizeStays(..) => "SizeStays",
             Self::BusUp => "BusUp",
             Self::GimpPainted { .. } => "GimpPainted",
@@ -252,7 +258,7 @@ impl Session {
             status: watch::Sender::new(status),
             processes: watch::Sender::new(Vec::new()),
             screen: watch::Sender::new(None),
-            picture: watch::Sender::new(None),
+            stage: watch::Sender::new(None),
             size: watch::Sender::new(size),
             program,
             cookie,
@@ -284,7 +290,7 @@ impl Session {
             control,
             folders,
             processes: session.processes.subscribe(),
-            picture: session.picture.subscribe(),
+            stage: session.stage.subscribe(),
             screen: session.screen.subscribe(),
             last_input: Arc::new(Mutex::new(started)),
         };
@@ -352,7 +358,7 @@ impl Session {
         if death.what == Supervised::Display {
             self.display = None;
             self.screen.send_replace(None);
-            self.picture.send_replace(None);
+            self.stage.send_replace(None);
         }
         if death.what == Supervised::Gimp {
             self.stop_waiting();
@@ -382,6 +388,12 @@ impl Session {
                     self.children.signal(Supervised::Display, StopSignal::Kill);
                 }
             },
+            Event::StageUp { display, stage } => {
+                // Of a display that is gone again it would be dead.
+                if self.display == Some(display) {
+                    self.stage.send_replace(Some(stage));
+                }
+            }
             Event::SizeStays(width, height) => {
                 self.size_stays(width, height);
                 self.publish();
@@ -399,12 +411,13 @@ impl Session {
         }
     }
 
-    /// Without it VNC still shows the picture.
+    /// Lets viewers of the stream in. Without it VNC still shows the picture.
     fn show(&self, display: u32) {
-        match Picture::start(display, self.cookie.clone()) {
-            Ok(picture) => drop(self.picture.send_replace(Some(picture))),
+        let (cookie, events) = (self.cookie.clone(), self.event_sender.clone());
+        tokio::task::spawn_blocking(move || match Stage::open(display, cookie) {
+            Ok(stage) => drop(events.blocking_send(Event::StageUp { display, stage })),
             Err(error) => tracing::error!(%error, "the picture cannot be streamed"),
-        }
+        });
     }
 
     fn asked(&mut self, request: Request) {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { ago, bytes, countdown, duration, percent } from './format';
+import { ago, bits, bytes, countdown, duration, milliseconds, percent } from './format';
 
 test('bytes', () => {
   expect(bytes(0)).toBe('0 bytes');
@@ -10,6 +10,11 @@ test('bytes', () => {
   expect(bytes(1536)).toBe('1.5 KB');
   expect(bytes(1024 * 1024 - 1)).toBe('1 MB');
   expect(bytes(20 * 1024 ** 3)).toBe('20 GB');
+});
+
+test('figures', () => {
+  expect([milliseconds(8.44), milliseconds(120.4), milliseconds(null)]).toEqual(['8.4 ms', '120 ms', '–']);
+  expect([bits(12_480_000), bits(0), bits(undefined)]).toEqual(['12.5 Mbit/s', '0 Mbit/s', '–']);
 });
 
 test('times', () => {

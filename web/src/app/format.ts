@@ -60,3 +60,13 @@ export function countdown(milliseconds: number): string {
 export const percent = (part: number, of: number): number => (of > 0 ? Math.min(100, Math.max(0, (part / of) * 100)) : 0);
 
 export const plural = (count: number, one: string, many: string): string => `${whole.format(count)} ${count === 1 ? one : many}`;
+
+/** "8.4 ms", "120 ms"; a dash for what is not known. */
+export function milliseconds(value: number | null | undefined): string {
+  return value == null ? '–' : `${(value < 99.5 ? numbers : whole).format(value)} ms`;
+}
+
+/** "0 Mbit/s", "12.5 Mbit/s"; a dash for what is not known. */
+export function bits(perSecond: number | null | undefined): string {
+  return perSecond == null ? '–' : `${numbers.format(perSecond / 1_000_000)} Mbit/s`;
+}

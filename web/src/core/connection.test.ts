@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import { Connection, type ConnectionState, type Probe } from './connection';
-import { type Loss, lossOf, NO_FIGURES, type Transport, type TransportEvents, type TransportListener } from './transport';
+import { FakeTransport } from './testing/fakeTransport';
+import { type Loss, lossOf, type Transport } from './transport';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -89,6 +90,18 @@ test('what an abandoned transport says is ignored', async () => {
   expect(sizes).toEqual([{ width: 640, height: 480 }]);
 });
 
+test('reopening keeps the picture and makes another transport', () => {
+  const { connection, transports, lost, states } = setup();
+  connection.reopen();
+  connection.start();
+  transports[0]?.emit('open', undefined);
+  connection.reopen();
+  expect(lost).toEqual([transports[0]]);
+  expect(transports[0]?.disconnected).toBe(true);
+  transports[1]?.emit('open', undefined);
+  expect(states()).toEqual(['connecting', 'connected', 'connecting', 'connected']);
+});
+
 test('a network that vanished is noticed although nothing is closed', async () => {
   const { connection, transports, probe, lost } = setup();
   connection.start();
@@ -151,6 +164,7 @@ test.each<[number, Loss]>([
   [4001, 'signedOut'],
   [4002, 'pictureLost'],
   [1012, 'serverRestarting'],
+  [4400, 'unusable'],
   [1006, 'lost'],
 ])('close code %i means %s, and the page is told', (code, loss) => {
   expect(lossOf(code)).toBe(loss);
@@ -204,40 +218,6 @@ test('a server that answers and is restarted again and again is not hammered', a
   expect(transports.length).toBeLessThan(6);
 });
 
-class FakeTransport implements Transport {
-  disconnected = false;
-  received = 0;
-  #listener: TransportListener = () => undefined;
-
-  connect(listener: TransportListener): void {
-    this.#listener = listener;
-  }
-
-  emit<K extends keyof TransportEvents>(event: K, data: TransportEvents[K]): void {
-    this.#listener(event, data);
-  }
-
-  lose(loss: Loss = 'lost'): void {
-    this.emit('closed', { loss });
-  }
-
-  disconnect(): void {
-    this.disconnected = true;
-  }
-
-  sendKey(): void {}
-  releaseKeys(): void {}
-  sendClipboard(): void {}
-  focus(): void {}
-  setFocusOnClick(): void {}
-  copyPicture(): boolean {
-    return true;
-  }
-  stats() {
-    return { kind: 'vnc' as const, received: this.received, ...NO_FIGURES };
-  }
-}
-
 function setup() {
   const transports: FakeTransport[] = [];
   const seen: ConnectionState[] = [];
@@ -253,6 +233,8 @@ function setup() {
     probe,
     onState: (state) => seen.push(state),
     onSize: (size) => sizes.push(size),
+    onExact: () => undefined,
+    onChosen: () => undefined,
     onClipboard: () => undefined,
     onLost: (transport) => lost.push(transport),
   });

@@ -2,11 +2,12 @@
 // the page leaves. `#setState` is the only writer of the state.
 //
 //   idle -> connecting -> connected -> reconnecting -> connected ...
-//              |              |             |
-//              +--------------+-------------+--> ended (for good)
+//              |  ^           |  |           |
+//              |  +-- reopen -+  |           |
+//              +-----------------+-----------+--> ended (for good)
 
 import { backoff, type BackoffLimits } from './backoff';
-import type { Loss, PictureSize, Transport, TransportEvents, TransportListener } from './transport';
+import type { Choice, Loss, PictureSize, Transport, TransportEvents, TransportListener } from './transport';
 
 export type EndCause =
   /** `close` was called. */
@@ -31,6 +32,8 @@ export interface ConnectionOptions {
   probe(): Promise<Probe>;
   onState(state: ConnectionState): void;
   onSize(size: PictureSize): void;
+  onExact(exact: boolean): void;
+  onChosen(choice: Choice): void;
   onClipboard(text: string): void;
   /** The transport on the screen is gone or about to go; its picture can still be copied. */
   onLost(transport: Transport): void;
@@ -75,6 +78,28 @@ export class Connection {
   retryNow(): void {
     if (this.#state.kind !== 'reconnecting' || this.#state.retryAt === null) return;
     this.#setState({ ...this.#state, retryAt: null });
+  }
+
+  /** Begins anew with another transport: the person wants another one. */
+  reopen(): void {
+    switch (this.#state.kind) {
+      case 'connected':
+        if (this.#transport) this.#options.onLost(this.#transport);
+        this.#drop();
+        this.#setState({ kind: 'connecting' });
+        break;
+      case 'connecting':
+        this.#drop();
+        this.#setState({ kind: 'connecting' });
+        break;
+      // It is made anew by itself.
+      case 'reconnecting':
+        this.retryNow();
+        break;
+      case 'idle':
+      case 'ended':
+        break;
+    }
   }
 
   /** Ends for good: the page leaves, or knows that the session has ended. */
@@ -176,6 +201,12 @@ export class Connection {
         break;
       case 'size':
         this.#options.onSize(data as TransportEvents['size']);
+        break;
+      case 'exact':
+        this.#options.onExact((data as TransportEvents['exact']).exact);
+        break;
+      case 'chosen':
+        this.#options.onChosen(data as TransportEvents['chosen']);
         break;
       case 'clipboard':
         this.#options.onClipboard((data as TransportEvents['clipboard']).text);

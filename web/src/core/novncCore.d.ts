@@ -10,3 +10,11 @@ declare module 'novnc-core/input/keyboard.js' {
     _allKeysUp(): void;
   }
 }
+
+declare module 'novnc-core/input/gesturehandler.js' {
+  /** Touches as gestures: events `gesturestart`, `gesturemove`, `gestureend` on the target, with a `GestureDetail`. */
+  export default class GestureHandler {
+    attach(target: HTMLElement): void;
+    detach(): void;
+  }
+}

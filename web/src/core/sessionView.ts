@@ -6,7 +6,7 @@ import { Connection, type ConnectionState, type EndCause, type Probe } from './c
 import { type Chord, keysym, keysymOf, pressChord } from './keys';
 import { TrackpadPinch } from './pinch';
 import { place, ScreenFollower, type ScreenSize, type Viewport } from './screen';
-import type { PictureSize, TransportFactory } from './transport';
+import type { Choice, PictureSize, ProofResult, TransportFactory, TransportStats } from './transport';
 
 export interface SessionViewOptions {
   /** Filled by the session; must be positioned and be empty. */
@@ -15,8 +15,11 @@ export interface SessionViewOptions {
   probe(): Promise<Probe>;
   requestScreen(screen: ScreenSize): Promise<unknown>;
   onState(state: ConnectionState): void;
-  /** `exact`: one pixel of the session is one pixel of the display. */
-  onPicture(picture: PictureSize, exact: boolean): void;
+  /** `oneToOne`: one pixel of the session is one pixel of the display. */
+  onPicture(picture: PictureSize, oneToOne: boolean): void;
+  /** Whether the picture is the session's screen, pixel by pixel. */
+  onExact(exact: boolean): void;
+  onChosen(choice: Choice): void;
   onRemoteText(text: string, written: boolean): void;
   /** Ctrl+Alt+Shift+M: the way out of the picture for those who use no mouse. */
   onLeavePicture(): void;
@@ -34,7 +37,8 @@ export class SessionView {
   /** The last picture, below the live one until that is drawn again. */
   readonly #last: HTMLCanvasElement;
   #picture: PictureSize | null = null;
-  #exact = true;
+  #oneToOne = true;
+  #watched = false;
   #focusOnClick = true;
   #viewport: Viewport;
 
@@ -62,6 +66,8 @@ export class SessionView {
         this.#picture = size;
         this.#place();
       },
+      onExact: options.onExact,
+      onChosen: options.onChosen,
       onClipboard: (text) => void this.#clipboard.remoteText(text),
       onLost: (transport) => {
         if (transport.copyPicture(this.#last)) this.#stage.prepend(this.#last);
@@ -86,7 +92,7 @@ export class SessionView {
 
     const signal = this.#abort.signal;
     // Of several windows on one session, the one in use decides on its screen.
-    window.addEventListener('focus', () => !this.#exact && this.#follower.insist(), { signal });
+    window.addEventListener('focus', () => !this.#oneToOne && this.#follower.insist(), { signal });
     window.addEventListener('online', () => this.#connection.retryNow(), { signal });
     element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
   }
@@ -141,9 +147,25 @@ export class SessionView {
     this.#connection.transport?.setFocusOnClick(on);
   }
 
-  /** Bytes received by the present transport. */
-  get received(): number {
-    return this.#connection.transport?.stats().received ?? 0;
+  /** Begins anew with a transport made now. */
+  reopen(): void {
+    this.#connection.reopen();
+  }
+
+  /** Of the present transport. */
+  stats(): TransportStats | null {
+    return this.#connection.transport?.stats() ?? null;
+  }
+
+  /** Whether anybody looks at the figures. */
+  set watched(watched: boolean) {
+    this.#watched = watched;
+    this.#connection.transport?.watch(watched);
+  }
+
+  /** Compares the picture with the session's screen. */
+  async prove(): Promise<ProofResult> {
+    return this.#connection.transport?.prove() ?? 'unable';
   }
 
   #stateChanged(state: ConnectionState): void {
@@ -155,8 +177,11 @@ export class SessionView {
       this.#last.remove();
       this.#last.width = this.#last.height = 0;
       this.#connection.transport?.setFocusOnClick(this.#focusOnClick);
+      this.#connection.transport?.watch(this.#watched);
       const active = document.activeElement;
       if (!active || active === document.body) this.focus();
+    } else {
+      this.#options.onExact(false);
     }
     this.#options.onState(state);
   }
@@ -172,7 +197,7 @@ export class SessionView {
       width: `${at.width}px`,
       height: `${at.height}px`,
     });
-    this.#exact = at.exact;
+    this.#oneToOne = at.exact;
     this.#options.onPicture(picture, at.exact);
   }
 

@@ -7,7 +7,40 @@ export interface PictureSize {
   height: number;
 }
 
-export type TransportKind = 'websocket' | 'vnc';
+/** The best first; see chooser.ts. WebRTC will come before them. */
+export const TRANSPORT_KINDS = ['websocket', 'vnc'] as const;
+export type TransportKind = (typeof TRANSPORT_KINDS)[number];
+
+/** Why a way that is better than the one in use is not in use. */
+export type PassedOver =
+  /** This browser cannot do it. */
+  | 'unsupported'
+  /** It answered with what is not understood here: another version, broken messages. */
+  | 'unusable'
+  /** No picture came in time; it may still come. */
+  | 'late'
+  /** The connection was refused or broke off. */
+  | 'refused';
+
+export interface Choice {
+  kind: TransportKind;
+  /** It is what the person wants, and no other is tried. */
+  pinned: boolean;
+  /** Better ones, the best first. */
+  passedOver: readonly { kind: TransportKind; why: PassedOver }[];
+}
+
+export interface AgentFigures {
+  /** Milliseconds to encode, the last value seen. */
+  tilesMs: number;
+  videoMs: number;
+}
+
+/**
+ * `moving`: the picture changed before it could be compared. `unable`: this transport or this page cannot compare; over
+ * plain HTTP browsers have no SHA-256.
+ */
+export type ProofResult = 'same' | 'different' | 'moving' | 'unable';
 
 export interface TransportStats {
   kind: TransportKind;
@@ -22,6 +55,7 @@ export interface TransportStats {
   inputToPixelMs: { p50: number; p95: number } | null;
   /** Whether the picture is the session's screen, pixel by pixel; null: this transport cannot tell. */
   exact: boolean | null;
+  agent: AgentFigures | null;
 }
 
 /** Why a transport was closed that nobody here asked to disconnect. */
@@ -34,8 +68,13 @@ export type Loss =
   | 'pictureLost'
   /** The server said that it is being restarted. */
   | 'serverRestarting'
+  /** What came is not understood here: this way will not work by trying again. */
+  | 'unusable'
   /** Nobody said why: the network, or a server that died. */
   | 'lost';
+
+/** Close code of a page that does not understand what it was sent. */
+export const NOT_UNDERSTOOD = 4400;
 
 /** The loss behind a close code of the session's WebSocket; see docs/architecture.md. */
 export function lossOf(code: number): Loss {
@@ -48,13 +87,15 @@ export function lossOf(code: number): Loss {
       return 'pictureLost';
     case 1012:
       return 'serverRestarting';
+    case NOT_UNDERSTOOD:
+      return 'unusable';
     default:
       return 'lost';
   }
 }
 
 /** For a transport that can only count bytes. */
-export const NO_FIGURES = { bitsPerSecond: null, fps: null, rttMs: null, inputToPixelMs: null, exact: null } as const;
+export const NO_FIGURES = { bitsPerSecond: null, fps: null, rttMs: null, inputToPixelMs: null, exact: null, agent: null } as const;
 
 export interface TransportEvents {
   /** The first picture is on the screen and input is taken. */
@@ -63,6 +104,10 @@ export interface TransportEvents {
   closed: { loss: Loss };
   /** The picture has another size. */
   size: PictureSize;
+  /** Whether the picture is the session's screen, pixel by pixel; not sent by who cannot tell. */
+  exact: { exact: boolean };
+  /** Which of several ways is used from now on, and why. */
+  chosen: Choice;
   /** Text was copied in the session. */
   clipboard: { text: string };
 }
@@ -87,6 +132,10 @@ export interface Transport {
   /** Copies the picture as it is now; false while there is none. Works after `closed` too. */
   copyPicture(into: HTMLCanvasElement): boolean;
   stats(): TransportStats;
+  /** Whether anybody looks at the figures: some of them are only measured then. */
+  watch(watched: boolean): void;
+  /** Compares the picture with the session's screen. */
+  prove(): Promise<ProofResult>;
 }
 
 /** Makes a transport that shows its picture filling `element`. */

@@ -2,7 +2,7 @@
 
 import RFB from '@novnc/novnc';
 
-import { type Loss, lossOf, NO_FIGURES, type Transport, type TransportListener, type TransportStats } from './transport';
+import { type Loss, lossOf, NO_FIGURES, type ProofResult, type Transport, type TransportListener, type TransportStats } from './transport';
 
 // TigerVNC's best: flat areas exact, photographs as JPEG without chroma subsampling, 4 of 255 away at most.
 const QUALITY = 9;
@@ -120,6 +120,12 @@ export class VncTransport implements Transport {
 
   stats(): TransportStats {
     return { kind: 'vnc', received: this.#received, ...NO_FIGURES };
+  }
+
+  watch(): void {}
+
+  prove(): Promise<ProofResult> {
+    return Promise.resolve('unable');
   }
 
   // The canvas is transparent until noVNC has drawn the first update.

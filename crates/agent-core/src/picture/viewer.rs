@@ -103,7 +103,8 @@ pub struct Viewer {
     video: bool,
     hidden: bool,
     interval: Duration,
-    last_sent: Option<(Duration, bool)>,
+    last_tiles: Option<Duration>,
+    last_video: Option<Duration>,
     /// Client's time to draw, nanoseconds a pixel.
     tile_draw: f64,
     /// Client's time to decode and draw a picture, nanoseconds a pixel of the screen.
@@ -122,7 +123,8 @@ impl Viewer {
             video: options.video,
             hidden: false,
             interval: interval(options.refresh),
-            last_sent: None,
+            last_tiles: None,
+            last_video: None,
             tile_draw: 10.0,
             video_draw: 5.0,
             drawing: std::collections::VecDeque::new(),
@@ -184,10 +186,17 @@ impl Viewer {
             return Plan::Wait(None);
         }
         if !self.stale.is_empty() {
-            if let Some(at) = self.paced_until(now) {
+            if let Some(at) = self.tiles_at(now) {
                 return Plan::Wait(Some(at));
             }
-            return Plan::Send(self.newest(now, pointer, activity, costs));
+            let mut send = self.newest(now, pointer, activity, costs);
+            if let Some(at) = self.video_at(now) {
+                send.video.clear();
+                if send.tiles.is_empty() {
+                    return Plan::Wait(Some(at));
+                }
+            }
+            return Plan::Send(send);
         }
         let (still, next) = activity.still(&self.lossy, STILL, now);
         if still.is_empty() {
@@ -204,7 +213,7 @@ impl Viewer {
         if self.hidden || !self.link_is_free() {
             return None;
         }
-        Some(self.paced_until(now).unwrap_or(now))
+        Some(self.tiles_at(now).unwrap_or(now))
     }
 
     /// Whether another update would be seen about as soon as the link can carry it, instead of waiting in a queue.
@@ -214,16 +223,22 @@ impl Viewer {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and bounded")]
         let held = (rate * (delay + SLACK).as_secs_f64()) as usize;
         let intervals = delay.as_nanos() / self.interval.as_nanos().max(1);
-        let updates = usize::try_from(intervals).unwrap_or(MAX_IN_FLIGHT).saturating_add(2).min(MAX_IN_FLIGHT);
-        self.link.updates_in_flight() < updates && self.link.bytes_in_flight() < held.max(1)
+        let pictures = usize::try_from(intervals).unwrap_or(MAX_IN_FLIGHT).saturating_add(2);
+        // While one picture is decoded the next is on its way. Tiles beside them are no pictures of their own.
+        let videos = self.drawing.iter().filter(|update| update.2).count();
+        videos < pictures
+            && self.link.updates_in_flight() < (2 * pictures).min(MAX_IN_FLIGHT)
+            && self.link.bytes_in_flight() < held.max(1)
     }
 
-    /// Drawing more often than the display refreshes shows nothing more.
-    fn paced_until(&self, now: Duration) -> Option<Duration> {
-        let (last, video) = self.last_sent?;
-        // A small update may come between two frames: it may be the answer to a key.
-        let gap = if video { self.interval.mul_f64(0.85) } else { self.interval.mul_f64(0.4) };
-        Some(last + gap).filter(|at| *at > now)
+    /// When the display would show another picture; none: now. Drawing more often shows nothing more.
+    fn video_at(&self, now: Duration) -> Option<Duration> {
+        self.last_video.map(|last| last + self.interval.mul_f64(0.85)).filter(|at| *at > now)
+    }
+
+    /// Tiles may come between two pictures: they may be the answer to a key.
+    fn tiles_at(&self, now: Duration) -> Option<Duration> {
+        self.last_tiles.map(|last| last + self.interval.mul_f64(0.25)).filter(|at| *at > now)
     }
 
     fn newest(&self, now: Duration, pointer: (u16, u16), activity: &Activity, costs: &Costs) -> Send {
@@ -317,7 +332,12 @@ impl Viewer {
         self.lossy.union(&send.video);
         self.lossy.subtract(&send.tiles);
         let video = !send.video.is_empty();
-        self.last_sent = Some((now, video));
+        if video {
+            self.last_video = Some(now);
+        }
+        if !send.tiles.is_empty() {
+            self.last_tiles = Some(now);
+        }
         self.drawing.push_back((self.seq, send.tiles.area(), video));
         self.link.sent(self.seq, bytes, now);
         self.seq

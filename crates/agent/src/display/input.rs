@@ -71,10 +71,13 @@ impl InputDevice {
         self.execute()
     }
 
-    /// Lets go of everything.
+    /// Lets go of everything, and waits until the server has: of a client that is gone before it can be told of a new map,
+    /// say, the server throws away what it has not done yet.
     pub fn leave_all(&mut self) -> Result<()> {
         self.state.leave_all(&mut self.effects);
-        self.execute()
+        self.execute()?;
+        self.client.conn.get_input_focus()?.reply()?;
+        Ok(())
     }
 
     fn reset(&self) -> Result<()> {

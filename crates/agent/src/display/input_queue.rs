@@ -1,6 +1,8 @@
 //! The thread that owns the input device, so that input never waits for pictures.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use agent_core::input::ClientId;
@@ -21,7 +23,7 @@ pub struct InputQueue {
 
 #[derive(Debug)]
 enum Command {
-    Apply { client: ClientId, events: Vec<InputEvent>, taken: oneshot::Sender<u32> },
+    Apply { client: ClientId, events: Vec<InputEvent>, given: Arc<AtomicU32>, taken: oneshot::Sender<u32> },
     Leave { client: ClientId },
 }
 
@@ -41,10 +43,16 @@ impl InputQueue {
         Ok(Self { commands: sender })
     }
 
-    /// Gives the X server a client's events; returns the newest number that it has been given.
-    pub async fn apply(&self, client: ClientId, events: Vec<InputEvent>) -> std::result::Result<u32, Gone> {
+    /// Gives the X server a client's events; returns the newest number that it has been given, which `given` holds from
+    /// that moment on.
+    pub async fn apply(
+        &self,
+        client: ClientId,
+        events: Vec<InputEvent>,
+        given: Arc<AtomicU32>,
+    ) -> std::result::Result<u32, Gone> {
         let (taken, answer) = oneshot::channel();
-        self.commands.send(Command::Apply { client, events, taken }).await.map_err(|_| Gone)?;
+        self.commands.send(Command::Apply { client, events, given, taken }).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 
@@ -57,8 +65,10 @@ impl InputQueue {
 fn run(mut device: InputDevice, mut commands: mpsc::Receiver<Command>) -> Result<()> {
     while let Some(command) = commands.blocking_recv() {
         match command {
-            Command::Apply { client, events, taken } => {
-                let _ = taken.send(device.apply(client, &events)?);
+            Command::Apply { client, events, given, taken } => {
+                let number = device.apply(client, &events)?;
+                given.store(number, Ordering::Release);
+                let _ = taken.send(number);
             }
             Command::Leave { client } => device.leave(client)?,
         }

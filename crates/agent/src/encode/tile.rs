@@ -7,11 +7,13 @@ use std::io;
 
 use bytes::Bytes;
 use protocol::stream::{Rect, TileCodec};
+use zstd::zstd_safe::{CParameter, ParamSwitch};
 
 use super::Pixels;
 
-/// Zstandard's level: faster ones take nearly as long and leave more.
-const LEVEL: i32 = 1;
+/// Zstandard's level. A fast one: in differences of photographs there is hardly anything to find again, and what there
+/// is in menus is large.
+const LEVEL: i32 = -1;
 /// Every so many rows are looked at to choose a predictor.
 const SAMPLED_ROWS: usize = 4;
 /// Slots of the table of colours: 2^10, as `Colours::slot` takes 10 bits of a hash.
@@ -38,7 +40,9 @@ impl TileEncoder {
     /// # Errors
     /// When memory is short.
     pub fn new() -> io::Result<Self> {
-        let compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        // Fast levels leave literals as they are, unless told: of differences those are nearly all.
+        compressor.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
         Ok(Self { compressor, rgb: vec![], planes: vec![], plain: vec![], packed: vec![], colours: Colours::default() })
     }
 

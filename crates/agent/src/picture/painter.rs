@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::encoding::{Encoding, LARGEST_TILE};
-use super::wake::Wake;
 use super::{Command, ViewerId};
 use crate::display::capture::{Capture, Change};
 use crate::display::server::Cookie;
 use crate::display::x11;
 use crate::encode::video::VideoEncoder;
+use crate::wake::Wake;
 
 /// Most pixels a client keeps for us, whatever it offers.
 const MAX_CACHE_PIXELS: u32 = 32 << 20;
@@ -83,10 +83,11 @@ impl Painter {
             match self.turn() {
                 Ok(()) => {}
                 Err(Stop::Unneeded) => return,
-                // Viewers learn by their channels, which close now; the session brings the display back.
+                // Viewers learn by their channels, which close now, and may come again.
                 Err(stop) => {
-                    tracing::info!(error = format!("{:#}", anyhow::Error::from(stop)), "the picture ends");
-                    return;
+                    tracing::warn!(error = format!("{:#}", anyhow::Error::from(stop)), "the picture was lost");
+                    self.seats.clear();
+                    self.stage = None;
                 }
             }
         }
@@ -128,8 +129,10 @@ impl Painter {
                     }
                 }
                 Command::Refresh(viewer) => {
-                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &self.stage) {
-                        seat.void(stage.capture.size(), now);
+                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &self.stage)
+                        && !seat.void(stage.capture.size(), now)
+                    {
+                        self.leave(viewer);
                     }
                 }
                 Command::Prove { viewer, id } => self.prove(viewer, id)?,
@@ -359,7 +362,9 @@ impl Painter {
         let sha256 = digest(&stage.capture);
         self.changed(&change);
         let Some(seat) = self.seats.get_mut(&viewer) else { return Ok(()) };
-        let seq = seat.viewer.next_seq().wrapping_sub(1);
+        // What is not sent yet comes after: whoever believes to be exact before it must not compare.
+        let next = seat.viewer.next_seq();
+        let seq = if seat.viewer.is_exact() { next.wrapping_sub(1) } else { next };
         let proof = ToClient::Proof(Proof { id, seq, width, height, sha256 });
         if let Ok(bytes) = proof.encode() {
             let _full = seat.outbox.try_send(bytes);

@@ -1,14 +1,20 @@
 //! One viewer's channel: records of `protocol::stream` both ways over an upgraded HTTP connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use agent_core::input::ClientId;
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use protocol::stream::{MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, ToAgent, ToClient};
+use protocol::stream::{Action, Cursor, Input, MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, ToAgent, ToClient};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use crate::picture::{Picture, Viewing};
+use super::Stage;
+use crate::display::desk::Copied;
+use crate::picture::Viewing;
 
 /// For the first message, and for the peer to take one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +47,7 @@ fn codec() -> LengthDelimitedCodec {
 }
 
 /// Serves one viewer until it leaves or the picture is lost; says which.
-pub async fn serve(connection: impl AsyncRead + AsyncWrite, picture: &Picture) -> Closed {
+pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage) -> Closed {
     let began = std::time::Instant::now();
     let (mut sink, mut stream) = Framed::new(connection, codec()).split();
     let first = match timeout(PATIENCE, stream.next()).await {
@@ -56,9 +62,16 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, picture: &Picture) -
         Ok(_) => return Closed::NoHello,
         Err(error) => return error.into(),
     };
-    let (viewing, mut messages) = picture.join(hello);
+    let (viewing, messages) = stage.picture.join(hello);
+    let mut down = Down {
+        client: client(&viewing),
+        greeted: false,
+        messages,
+        cursor: stage.desk.cursor(),
+        copied: stage.desk.copied(),
+    };
     let down = async {
-        while let Some(message) = messages.recv().await {
+        while let Some(message) = down.next().await {
             match timeout(PATIENCE, sink.send(message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error.into(),
@@ -74,7 +87,7 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, picture: &Picture) -
                     return Closed::Nonsense(protocol::stream::DecodeError::OutOfBounds("length"));
                 }
                 Some(Ok(bytes)) => match ToAgent::decode(bytes.freeze()) {
-                    Ok(message) => take(message, &viewing, began).await,
+                    Ok(message) => take(message, stage, &viewing, began).await,
                     Err(error) => return error.into(),
                 },
                 Some(Err(error)) => return error.into(),
@@ -82,13 +95,59 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, picture: &Picture) -
             }
         }
     };
-    tokio::select! {
+    let closed = tokio::select! {
         closed = down => closed,
         closed = up => closed,
+    };
+    stage.input.leave(client(&viewing)).await;
+    closed
+}
+
+/// What goes to a viewer. Cursor and clipboard come from where only the newest of them is kept: a slow viewer misses those
+/// in between, and they never take the room of updates in the outbox.
+struct Down {
+    client: ClientId,
+    /// It was given the first message.
+    greeted: bool,
+    messages: mpsc::Receiver<Bytes>,
+    cursor: watch::Receiver<Cursor>,
+    copied: watch::Receiver<Option<Copied>>,
+}
+
+impl Down {
+    /// None: the picture is lost. Nothing is lost when the future is dropped.
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.greeted {
+            let greeting = self.messages.recv().await;
+            self.greeted = true;
+            self.cursor.mark_changed();
+            return greeting;
+        }
+        loop {
+            let message = tokio::select! {
+                message = self.messages.recv() => return message,
+                Ok(()) = self.cursor.changed() => Some(ToClient::Cursor(self.cursor.borrow_and_update().clone())),
+                Ok(()) = self.copied.changed() => self.copied_elsewhere(),
+            };
+            if let Some(Ok(bytes)) = message.map(|message| message.encode()) {
+                return Some(bytes);
+            }
+        }
+    }
+
+    /// The newest text, unless this viewer sent it.
+    fn copied_elsewhere(&mut self) -> Option<ToClient> {
+        let copied = self.copied.borrow_and_update();
+        let copied = copied.as_ref().filter(|copied| copied.from != Some(self.client))?;
+        Some(ToClient::Clipboard { text: copied.text.clone() })
     }
 }
 
-async fn take(message: ToAgent, viewing: &Viewing, began: std::time::Instant) {
+fn client(viewing: &Viewing) -> ClientId {
+    ClientId(viewing.viewer().0.into())
+}
+
+async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, began: std::time::Instant) {
     match message {
         ToAgent::Drawn(drawn) => viewing.drawn(drawn),
         ToAgent::View(view) => viewing.view(view),
@@ -99,15 +158,32 @@ async fn take(message: ToAgent, viewing: &Viewing, began: std::time::Instant) {
             let clock_us = began.elapsed().as_micros() as u32;
             answer(viewing, &ToClient::Pong(Pong { id: ping.id, clock_us })).await;
         }
-        ToAgent::Input(_) | ToAgent::Clipboard { .. } | ToAgent::Signal { .. } => {}
+        ToAgent::Input(input) => {
+            let pointer = pointer(&input);
+            // Without a display there is nobody to give it to; the picture's end is told by its channel.
+            let _gone = stage.input.apply(client(viewing), input.events, Arc::clone(viewing.input())).await;
+            if let Some((x, y)) = pointer {
+                viewing.pointer(x, y);
+            }
+        }
+        // Keys that paste it come behind it, and are not given to the X server before programs find the text.
+        ToAgent::Clipboard { text } => stage.desk.copy(client(viewing), text).await,
+        ToAgent::Signal { .. } => {}
         // Once is enough.
         ToAgent::Hello(_) => {}
     }
 }
 
+/// Where the events leave the pointer.
+fn pointer(input: &Input) -> Option<(u16, u16)> {
+    input.events.iter().rev().find_map(|event| match event.action {
+        Action::Move { x, y } | Action::Button { x, y, .. } | Action::Wheel { x, y, .. } => Some((x, y)),
+        Action::Key { .. } | Action::ReleaseAll => None,
+    })
+}
+
 async fn answer(viewing: &Viewing, message: &ToClient) {
     if let Ok(bytes) = message.encode() {
-        // Whoever takes no answers is about to be dropped.
-        let _closed = viewing.outbox().send(bytes).await;
+        viewing.tell(bytes).await;
     }
 }

@@ -2,6 +2,8 @@
 
 mod harness;
 mod rfb;
+mod stream;
+mod streaming;
 
 use std::collections::HashSet;
 use std::fs;
@@ -36,6 +38,12 @@ fn assert_only_gimp_on_screen(session: &TestSession, size: (u16, u16)) {
 
 fn colours(picture: &[u32]) -> usize {
     picture.iter().collect::<HashSet<_>>().len()
+}
+
+/// What dies with the display may be noticed, and counted, before it.
+fn display_is_back(status: &AgentStatus) -> bool {
+    let display_died = |restart: &Restart| restart.what == Supervised::Display;
+    status.restarts.iter().any(display_died) && status.phase == AgentPhase::Running
 }
 
 fn mostly_red(picture: &[u32]) -> bool {
@@ -243,10 +251,7 @@ async fn the_display_killed_comes_back_with_gimp_at_the_same_size() {
     let session = TestSession::ready().await;
     session.call(Method::PUT, SCREEN_PATH, Some(json!({"width": 1400, "height": 900, "scale": 1.0}))).await;
     session.kill(Supervised::Display, Signal::KILL);
-    let display_died = |restart: &Restart| restart.what == Supervised::Display;
-    let status = session
-        .wait_for(|status| status.restarts.iter().any(display_died) && status.phase == AgentPhase::Running)
-        .await;
+    let status = session.wait_for(display_is_back).await;
     let what: Vec<_> = status.restarts.iter().map(|restart| restart.what).collect();
     assert_eq!(what, [Supervised::Display], "what dies with the display is one incident");
     assert_only_gimp_on_screen(&session, (1400, 900));
@@ -432,8 +437,7 @@ async fn a_vnc_server_of_the_operators_serves_in_place_of_xorg() {
     assert!(seen.len() > 50, "the viewer sees GIMP");
 
     session.kill(Supervised::Display, Signal::KILL);
-    let back = |status: &AgentStatus| status.restarts.len() == 1 && status.phase == AgentPhase::Running;
-    session.wait_for(back).await;
+    session.wait_for(display_is_back).await;
     assert_eq!(session.display().size(), (777, 1111));
     assert!(session.end(EndReason::User).await.success());
     assert!(!session.log().contains("keeps its size"), "{}", session.log());

@@ -224,7 +224,8 @@ pub struct View {
 }
 
 /// Events in the order in which they happened. A client that may lose messages repeats keys, buttons and wheels until
-/// they are taken; the agent takes each number once.
+/// they are taken: a message that holds event n also holds every earlier key, button and wheel event that the client does
+/// not know to be taken (`ToClient::InputTaken`). The agent takes each number once, and no number after a higher one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {

@@ -96,6 +96,8 @@ pub(super) async fn run(
         }
     };
     if gone {
+        // By a run of the server that told its own watchers, not ours.
+        context.watchers.tell(UserId(row.user_id), Event::Session(id));
         return live;
     }
     let stored = Columns::of(&live.borrow().life);
@@ -283,6 +285,7 @@ impl Keeper {
             Ok(false) => {
                 tracing::warn!(session = %self.id, "the session's row is gone; ending what runs");
                 self.orphan = true;
+                self.context.watchers.tell(UserId(self.row.user_id), Event::Session(self.id));
                 let now = self.context.clock.now();
                 let effects = self.change(|life| life.ask_end(now, EndReason::Evicted));
                 Box::pin(self.carry_out(effects)).await;

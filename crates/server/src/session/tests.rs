@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use protocol::session::{EndReason, EndStage, StartStep};
+use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde_json::{Value, json};
 use time::Duration;
@@ -426,6 +427,24 @@ async fn a_row_that_is_removed_takes_its_session_along() {
     app.app.sessions.extend(session).await.unwrap_err();
     eventually("it is gone", || fake(&app).session(session).is_none()).await;
     ada.get(&format!("/api/v1/sessions/{id}")).await.expect_problem(404, "notFound");
+}
+
+#[tokio::test]
+async fn a_row_that_was_ended_by_another_server_is_told_to_who_watches() {
+    let app = TestApp::new().await;
+    let mut ada = ada(&app).await;
+    let (id, session) = started(&app, &mut ada).await;
+    let mut events = Events::open(&mut ada).await;
+    entity::session::Entity::update_many()
+        .col_expr(entity::session::Column::Status, Expr::value("stopped"))
+        .col_expr(entity::session::Column::EndedAt, Expr::value(app.clock.now()))
+        .filter(entity::session::Column::Id.eq(session.0))
+        .exec(&app.app.db)
+        .await
+        .unwrap();
+    app.app.sessions.extend(session).await.unwrap_err();
+    events.until("session", |session| session["id"] == *id && session["endedAt"].is_string()).await;
+    eventually("its sandbox is gone", || fake(&app).session(session).is_none()).await;
 }
 
 #[tokio::test]

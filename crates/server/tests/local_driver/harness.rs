@@ -14,8 +14,9 @@ use server::driver::{AgentKey, Driver, Presence, QuotaMechanism, StartError, Sta
 use server::ids::{SessionId, UserId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Whom tests of an ordinary user run as.
+/// Whom tests of an ordinary user run as: with a group beside their own, as people have.
 const ORDINARY_UID: u32 = 61_234;
+const ANOTHER_GROUP: u32 = 61_235;
 /// Nothing in a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const MIB: u64 = 1 << 20;
@@ -42,14 +43,17 @@ pub fn as_ordinary_user<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
     let uid = ORDINARY_UID.to_string();
     let program = fs::File::open(std::env::current_exe().expect("this program")).expect("opens");
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all", "--"]);
+    let groups = format!("{uid},{ANOTHER_GROUP}");
+    command.args(["--reuid", &uid, "--regid", &uid, "--groups", &groups, "--inh-caps=-all", "--"]);
     command.arg(format!("/proc/self/fd/{PROGRAM_FD}"));
     command.fd_mappings(vec![FdMapping { parent_fd: program.into(), child_fd: PROGRAM_FD }]).expect("one mapping");
     run_again(command);
 }
 
+/// The driver's own tasks go on while the stage is cleaned up, which blocks: on a thread of theirs.
 fn run(body: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(body);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("runtime").block_on(body);
 }
 
 /// The same test in another process, which `command` starts.

@@ -9,7 +9,10 @@ use std::process::Command;
 
 use super::harness::{FIRST_UID, MIB, Session, Stage, as_ordinary_user, as_root};
 
-async fn has_no_privileges(session: &Session<'_>, uid: u32) {
+/// uid and gid of a session of an ordinary user, inside.
+const INNER_ID: u32 = 1000;
+
+async fn has_no_privileges(session: &Session<'_>, uid: u32, groups: &[u32]) {
     let status = session.output("cat /proc/self/status").await;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
@@ -17,7 +20,9 @@ async fn has_no_privileges(session: &Session<'_>, uid: u32) {
     };
     assert_eq!(field("Uid:"), format!("{uid} {uid} {uid} {uid}"));
     assert_eq!(field("Gid:"), format!("{uid} {uid} {uid} {uid}"));
-    assert_eq!(field("Groups:"), "");
+    let mut found: Vec<u32> = field("Groups:").split(' ').filter_map(|group| group.parse().ok()).collect();
+    found.sort_unstable();
+    assert_eq!(found, groups);
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(field(set), "0000000000000000", "{set}");
     }
@@ -39,8 +44,21 @@ fn root_gives_sessions_a_uid_of_their_own_and_no_privileges() {
     as_root(|| async {
         let stage = Stage::new();
         let session = stage.session().await;
-        has_no_privileges(&session, FIRST_UID + session.request.uid_offset).await;
+        has_no_privileges(&session, FIRST_UID + session.request.uid_offset, &[]).await;
     });
+}
+
+/// This process's groups as a session of an ordinary user has them: its own, and nameless ones.
+fn groups_inside() -> Vec<u32> {
+    const NAMELESS: u32 = 65_534;
+    let own = rustix::process::getegid();
+    let mut groups: Vec<u32> = rustix::process::getgroups()
+        .expect("reads")
+        .into_iter()
+        .map(|group| if group == own { INNER_ID } else { NAMELESS })
+        .collect();
+    groups.sort_unstable();
+    groups
 }
 
 #[test]
@@ -48,9 +66,14 @@ fn ordinary_user_gives_sessions_no_privileges() {
     as_ordinary_user(|| async {
         let stage = Stage::new();
         let session = stage.session().await;
-        has_no_privileges(&session, 1000).await;
+        has_no_privileges(&session, INNER_ID, &groups_inside()).await;
         // Nobody but the one mapped user exists in there.
-        assert_eq!(session.output("awk 'NR==1 {print $3}' /proc/self/uid_map").await, "1");
+        for map in ["uid_map", "gid_map"] {
+            assert_eq!(session.output(&format!("awk 'NR==1 {{print $3}}' /proc/self/{map}")).await, "1");
+        }
+        // The kernel lets only root give up groups. Nothing in there is open to a group and closed to others.
+        let by_group = "find / -path /proc -prune -o ! -type l ! -user gimp \\( -readable ! -perm -o=r -o -writable ! -perm -o=w \\) -print 2>/dev/null; true";
+        assert_eq!(session.output(by_group).await, "");
     });
 }
 

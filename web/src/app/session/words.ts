@@ -44,6 +44,7 @@ export const lossWords: Record<Loss, string> = {
   signedOut: 'You are signed out.',
   pictureLost: 'The picture was interrupted. Your session goes on.',
   serverRestarting: 'The server is being restarted. Your session goes on.',
+  unusable: 'Reconnecting… Your session goes on.',
   lost: 'Reconnecting… Your session goes on.',
 };
 

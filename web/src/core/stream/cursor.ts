@@ -15,12 +15,24 @@ export function cursorStyle({ hotX, hotY, width, height }: Omit<CursorImage, 'rg
 
 export class SessionCursor {
   readonly #element: HTMLElement;
+  /** Under a finger browsers show no cursor. */
+  readonly #underFinger = document.createElement('img');
+  #finger: { x: number; y: number } | null = null;
   #cursor: CursorImage | null = null;
   #url = '';
   #scale = 1;
 
+  /** `element`: the picture, in a parent of its size that is positioned. */
   constructor(element: HTMLElement) {
     this.#element = element;
+    this.#underFinger.alt = '';
+    Object.assign(this.#underFinger.style, { position: 'absolute', maxWidth: 'none', pointerEvents: 'none', userSelect: 'none' });
+  }
+
+  /** A finger has the pointer, in the page's pixels; null: a mouse has it again. */
+  set finger(at: { x: number; y: number } | null) {
+    this.#finger = at;
+    this.#follow();
   }
 
   show(cursor: CursorImage): void {
@@ -37,7 +49,26 @@ export class SessionCursor {
   }
 
   #apply(): void {
-    if (this.#cursor) this.#element.style.cursor = cursorStyle(this.#cursor, this.#url, this.#scale);
+    if (!this.#cursor) return;
+    this.#element.style.cursor = cursorStyle(this.#cursor, this.#url, this.#scale);
+    if (this.#url) this.#underFinger.src = this.#url;
+    this.#follow();
+  }
+
+  #follow(): void {
+    const image = this.#underFinger;
+    const [at, cursor, parent] = [this.#finger, this.#cursor, this.#element.parentElement];
+    if (!at || !cursor || !parent || this.#url === '') {
+      image.remove();
+      return;
+    }
+    const box = parent.getBoundingClientRect();
+    Object.assign(image.style, {
+      left: `${at.x - box.left - cursor.hotX / this.#scale}px`,
+      top: `${at.y - box.top - cursor.hotY / this.#scale}px`,
+      width: `${cursor.width / this.#scale}px`,
+    });
+    if (!image.isConnected) parent.append(image);
   }
 }
 

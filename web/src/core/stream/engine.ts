@@ -1,6 +1,7 @@
 // One connection of the picture stream: its WebSocket, its painter, its figures. Knows nothing of pages, and so runs in
 // a worker as well; what it is told and what it tells are plain objects that can be posted.
 
+import { type AgentFigures, NOT_UNDERSTOOD, type ProofResult } from '../transport';
 import { Latency } from './latency';
 import { type Action, type CursorImage, type Proof, STREAM_VERSION, type ToAgent, type ToClient, type Update } from './messages';
 import { Painter } from './painter';
@@ -14,7 +15,7 @@ import { decodeToClient, encodeToAgent, WireError } from './wire';
 export type TimedAction = Action & { at: number };
 
 export type EngineCommand =
-  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState }
+  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number }
   | { command: 'input'; actions: readonly TimedAction[] }
   | { command: 'clipboard'; text: string }
   | { command: 'view'; view: ViewState }
@@ -49,13 +50,9 @@ export interface Figures {
   fps: number;
   rttMs: number | null;
   inputToPixelMs: { p50: number; p95: number } | null;
+  agent: AgentFigures | null;
 }
 
-/** `moving`: the picture changed before it could be compared. */
-export type ProofResult = 'same' | 'different' | 'moving';
-
-/** Pixels of tiles kept for the agent: 32 MB. */
-const CACHE_PIXELS = 8_000_000;
 /** Milliseconds between pings while something happens or figures are looked at. */
 const PING = 2_000;
 /** Milliseconds until figures are told that changed. */
@@ -63,9 +60,8 @@ const TELL = 500;
 /** A picture lost so often within `LOSSES_WITHIN` milliseconds will not be found again. */
 const MOST_LOSSES = 5;
 const LOSSES_WITHIN = 10_000;
-/** Close codes of ours. */
+/** Close code of who leaves. */
 const NORMAL = 1000;
-const NOT_UNDERSTOOD = 4400;
 
 /** Milliseconds since the epoch, finely; the same in page and worker. */
 const now = () => performance.timeOrigin + performance.now();
@@ -78,6 +74,7 @@ export class StreamEngine {
   #surface: CanvasSurface | null = null;
   /** Messages that came before the decoders were ready. */
   #early: { data: ArrayBuffer; arrived: number }[] | null = [];
+  #view: ViewState = { hidden: false, refresh: 60 };
   #opened = false;
   #stopped = false;
   #exact = false;
@@ -88,6 +85,7 @@ export class StreamEngine {
   #arrivals: { at: number; bytes: number }[] = [];
   #paints: number[] = [];
   #rtt: number | null = null;
+  #agent: AgentFigures | null = null;
   #pinged: { id: number; at: number } | null = null;
   #pings = 0;
   #active = false;
@@ -103,7 +101,7 @@ export class StreamEngine {
   take(command: EngineCommand): void {
     switch (command.command) {
       case 'start':
-        this.#start(command.url, command.canvas, command.view);
+        this.#start(command);
         break;
       case 'input':
         this.#input(command.actions);
@@ -112,7 +110,9 @@ export class StreamEngine {
         this.#send({ kind: 'clipboard', text: command.text });
         break;
       case 'view':
-        this.#send({ kind: 'view', ...command.view });
+        this.#view = command.view;
+        // Who is told that nobody looks sends no first picture.
+        if (this.#opened) this.#send({ kind: 'view', ...command.view });
         break;
       case 'prove':
         this.#send({ kind: 'prove', id: 1 });
@@ -127,16 +127,17 @@ export class StreamEngine {
     }
   }
 
-  #start(url: string, canvas: HTMLCanvasElement | OffscreenCanvas, view: ViewState): void {
+  #start({ url, canvas, view, cachePixels }: Extract<EngineCommand, { command: 'start' }>): void {
+    this.#view = view;
     const socket = new WebSocket(url, ['binary']);
     socket.binaryType = 'arraybuffer';
     this.#socket = socket;
     const decoders = Promise.all([TileDecoder.create(), supportedVideo()]);
-    decoders.then(([tiles]) => this.#ready(canvas, tiles)).catch(() => this.#stop(NOT_UNDERSTOOD));
+    decoders.then(([tiles]) => this.#ready(canvas, tiles, new TileCache(cachePixels))).catch(() => this.#stop(NOT_UNDERSTOOD));
 
     socket.addEventListener('open', () => {
       decoders.then(
-        ([, video]) => this.#send({ kind: 'hello', version: STREAM_VERSION, video, cachePixels: CACHE_PIXELS, refresh: view.refresh }),
+        ([, video]) => this.#send({ kind: 'hello', version: STREAM_VERSION, video, cachePixels, refresh: this.#view.refresh }),
         () => undefined,
       );
     });
@@ -147,7 +148,7 @@ export class StreamEngine {
     socket.addEventListener('close', ({ code }) => this.#closed(code));
   }
 
-  #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder): void {
+  #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder, cache: TileCache): void {
     if (this.#stopped) return;
     const surface = new CanvasSurface(canvas);
     const video = new WebCodecsDecoder((error) => painter.videoFailed(error));
@@ -155,7 +156,7 @@ export class StreamEngine {
       surface,
       tiles,
       video,
-      cache: new TileCache(CACHE_PIXELS),
+      cache,
       now,
       onDrawn: (seq, took) => {
         this.#send({ kind: 'drawn', seq, tookUs: Math.min(0xffff_ffff, Math.max(0, Math.round(took * 1000))) });
@@ -193,6 +194,7 @@ export class StreamEngine {
     switch (message.kind) {
       case 'hello':
         if (message.version !== STREAM_VERSION) this.#stop(NOT_UNDERSTOOD);
+        else this.#stir();
         break;
       case 'update':
         this.#painter?.take(message, arrived);
@@ -213,10 +215,12 @@ export class StreamEngine {
       case 'proof':
         void this.#prove(message);
         break;
+      case 'stats':
+        this.#agent = { tilesMs: message.tilesMs, videoMs: message.videoMs };
+        break;
       // Nothing is sent twice on a WebSocket, and nobody here offers WebRTC yet.
       case 'inputTaken':
       case 'signal':
-      case 'stats':
         break;
     }
   }
@@ -228,6 +232,7 @@ export class StreamEngine {
     this.#latency.shown(update.input, at);
     if (this.#opened) return;
     this.#opened = true;
+    this.#send({ kind: 'view', ...this.#view });
     this.#tell({ event: 'open' });
   }
 
@@ -255,6 +260,10 @@ export class StreamEngine {
 
   async #prove(proof: Proof): Promise<void> {
     const surface = this.#surface;
+    if (!('subtle' in crypto)) {
+      this.#tell({ event: 'proof', proof: 'unable' });
+      return;
+    }
     if (!surface || this.#painter?.settledAt !== proof.seq) {
       this.#tell({ event: 'proof', proof: 'moving' });
       return;
@@ -269,7 +278,7 @@ export class StreamEngine {
     if (!this.#opened) return;
     const events = actions.map(({ at, ...action }) => {
       const number = ++this.#lastInput;
-      this.#latency.sent(number, at / 1000);
+      if (mayShow(action)) this.#latency.sent(number, at / 1000);
       return { number, atUs: at % 0x1_0000_0000, ...action };
     });
     this.#send({ kind: 'input', events });
@@ -313,6 +322,7 @@ export class StreamEngine {
         fps: this.#paints.length,
         rttMs: this.#rtt,
         inputToPixelMs: this.#latency.percentiles(),
+        agent: this.#agent,
       },
     });
     // Once more after it has become still, so that the rates go to zero.
@@ -333,5 +343,18 @@ export class StreamEngine {
     clearTimeout(this.#tellTimer);
     this.#painter?.stop();
     this.#tell({ event: 'closed', code });
+  }
+}
+
+/** What is let go seldom changes the picture: a later change would be taken for its effect. */
+function mayShow(action: Action): boolean {
+  switch (action.action) {
+    case 'key':
+    case 'button':
+      return action.down;
+    case 'releaseAll':
+      return false;
+    default:
+      return true;
   }
 }

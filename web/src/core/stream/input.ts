@@ -3,8 +3,10 @@
 
 import Keyboard from 'novnc-core/input/keyboard.js';
 
+import { keysym } from '../keys';
 import type { PictureSize } from '../transport';
 import type { TimedAction } from './engine';
+import { GestureInput } from './gestures';
 import { keycodeOf } from './keycodes';
 import type { Action } from './messages';
 import { PointerInput } from './pointer';
@@ -14,12 +16,15 @@ export interface SessionInputOptions {
   element: HTMLElement;
   picture(): PictureSize | null;
   send(actions: readonly TimedAction[]): void;
+  /** A finger has the pointer, in the page's pixels; null: a mouse or pen has it. */
+  onFinger(at: { x: number; y: number } | null): void;
 }
 
 export class SessionInput {
   readonly #options: SessionInputOptions;
   readonly #keyboard: Keyboard;
   readonly #pointer: PointerInput;
+  readonly #gestures: GestureInput;
   readonly #abort = new AbortController();
   #batch: TimedAction[] = [];
   focusOnClick = true;
@@ -28,15 +33,13 @@ export class SessionInput {
     this.#options = options;
     const { element } = options;
     const { signal } = this.#abort;
-    this.#pointer = new PointerInput(
-      {
-        element,
-        picture: options.picture,
-        act: (action, at) => this.#act(action, at),
-        onDown: () => this.focusOnClick && element.focus({ preventScroll: true }),
-      },
-      signal,
-    );
+    const { picture, onFinger } = options;
+    const act = (action: Action, at: number) => this.#act(action, at);
+    const onDown = () => this.focusOnClick && element.focus({ preventScroll: true });
+    this.#pointer = new PointerInput({ element, picture, act, onDown }, signal);
+    const control = (down: boolean) => this.sendKey(keysym.control, 'ControlLeft', down);
+    this.#gestures = new GestureInput({ element, picture, act, onDown, control, onFinger }, signal);
+    element.addEventListener('pointermove', ({ pointerType }) => pointerType !== 'touch' && onFinger(null), { signal, passive: true });
     this.#keyboard = new Keyboard(element);
     this.#keyboard.onkeyevent = (keysym, code, down) => this.#key(keysym, code, down);
     this.#keyboard.grab();
@@ -62,6 +65,7 @@ export class SessionInput {
 
   stop(): void {
     this.#keyboard.ungrab();
+    this.#gestures.stop();
     this.#abort.abort();
     this.#flush();
   }

@@ -1,9 +1,10 @@
-// From an input event until the first change of the picture that can show it.
+// From an input event until the first change of the picture that can show it. Of several events that a change can show,
+// the newest counts: had the ones before changed anything, that would have been seen.
 
 /** Samples that percentiles are made of. */
 const SAMPLES = 100;
 /** Milliseconds after which a change has another cause: most events change nothing. */
-const TOO_LATE = 2_000;
+const TOO_LATE = 1_000;
 
 export class Latency {
   #waiting: { number: number; at: number }[] = [];
@@ -17,10 +18,10 @@ export class Latency {
 
   /** The picture changed, and shows what events up to `input` did. */
   shown(input: number, at: number): void {
-    while (this.#waiting[0] && this.#waiting[0].number <= input) {
-      const took = at - (this.#waiting.shift()?.at ?? at);
-      if (took < TOO_LATE) this.#samples.push(took);
-    }
+    const newest = this.#waiting.findLast(({ number }) => number <= input);
+    if (!newest) return;
+    this.#waiting = this.#waiting.filter(({ number }) => number > input);
+    if (at - newest.at < TOO_LATE) this.#samples.push(at - newest.at);
     this.#samples.splice(0, this.#samples.length - SAMPLES);
   }
 

@@ -95,6 +95,17 @@ test('a new size waits for the video of the old one, and everything waits for th
   expect([surface.at(0, 0), surface.at(15, 3), surface.at(7, 0)]).toEqual([BLACK, [...GREEN], [...BLUE]]);
 });
 
+test('a new size voids the slots, at its place in the stream', () => {
+  const { painter, surface, video, lost } = setup();
+  painter.take(update(1, [size(8, 1), tile(at(0, 0, 1, 1), RED, 1)]), 0);
+  painter.take(update(2, [videoOp([at(0, 0, 4, 1)]), cached(at(2, 0, 1, 1), 1)]), 0);
+  painter.take(update(3, [size(8, 1), tile(at(3, 0, 1, 1), GREEN, 2), cached(at(4, 0, 1, 1), 2)]), 0);
+  video.finish(BLUE);
+  expect([surface.at(3, 0), surface.at(4, 0)]).toEqual([[...GREEN], [...GREEN]]);
+  painter.take(update(4, [cached(at(5, 0, 1, 1), 1)]), 0);
+  expect(lost).toHaveLength(1);
+});
+
 test('exact is what the last update says, once nothing waits', () => {
   const { painter, video } = setup();
   expect(painter.exact).toBe(false);

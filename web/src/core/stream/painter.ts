@@ -239,6 +239,7 @@ export class Painter {
         }
         this.#width = op.width;
         this.#height = op.height;
+        this.#options.cache.clear();
         break;
       case 'fill':
         this.#within(op.rect);

@@ -63,7 +63,7 @@ export interface PointerInputOptions {
   picture(): PictureSize | null;
   /** `at`: milliseconds of the page's clock. */
   act(action: Action, at: number): void;
-  onDown(): void;
+  onDown(): unknown;
 }
 
 export class PointerInput {

@@ -1,10 +1,12 @@
 // The picture stream as a transport: one canvas in the page, its input and cursor, and an engine that draws on it.
 
-import { type Loss, lossOf, type Transport, type TransportListener, type TransportStats } from '../transport';
+import { type Loss, lossOf, type ProofResult, type Transport, type TransportListener, type TransportStats } from '../transport';
 import { SessionCursor } from './cursor';
-import type { EngineCommand, EngineEvent, Figures, ProofResult, ViewState } from './engine';
+import { cachePixels } from './budget';
+import type { EngineCommand, EngineEvent, Figures, ViewState } from './engine';
 import { type EngineHost, type EnginePlace, startEngine } from './engineHost';
 import { SessionInput } from './input';
+import { refreshRate } from './refresh';
 
 export class StreamTransport implements Transport {
   readonly #element: HTMLElement;
@@ -22,7 +24,9 @@ export class StreamTransport implements Transport {
   #width = 0;
   #height = 0;
   #exact = false;
-  #figures: Figures = { received: 0, bitsPerSecond: 0, fps: 0, rttMs: null, inputToPixelMs: null };
+  /** Hz; what most displays have, until it was measured. */
+  #refresh = 60;
+  #figures: Figures = { received: 0, bitsPerSecond: 0, fps: 0, rttMs: null, inputToPixelMs: null, agent: null };
   #provers: ((result: ProofResult) => void)[] = [];
 
   /** `url`: the WebSocket of the session's stream, `ws:` or `wss:`. The picture fills `element`. */
@@ -44,11 +48,16 @@ export class StreamTransport implements Transport {
     this.#element.append(canvas);
 
     const { signal } = this.#abort;
-    document.addEventListener('visibilitychange', () => this.#tell({ command: 'view', view: viewState() }), { signal });
-    const start = { url: this.#url, canvas, view: viewState() };
+    const tellView = () => this.#tell({ command: 'view', view: this.#view() });
+    document.addEventListener('visibilitychange', tellView, { signal });
+    void refreshRate().then((rate) => {
+      this.#refresh = rate;
+      tellView();
+    });
+    const start = { url: this.#url, canvas, view: this.#view(), cachePixels: cachePixels() };
     startEngine(this.#place, start, (event) => this.#handle(event)).then(
       (host) => this.#started(host),
-      () => this.#closed('lost'),
+      () => this.#closed('unusable'),
     );
   }
 
@@ -56,6 +65,7 @@ export class StreamTransport implements Transport {
     this.#input?.stop();
     this.#input = null;
     this.#closed('lost');
+    this.#cursor.finger = null;
     this.#canvas.remove();
   }
 
@@ -91,13 +101,12 @@ export class StreamTransport implements Transport {
     return { kind: 'websocket', exact: this.#exact, ...this.#figures };
   }
 
-  /** Whether anybody looks at the figures. */
-  set watched(watched: boolean) {
+  watch(watched: boolean): void {
     this.#tell({ command: 'watched', watched });
   }
 
-  /** Compares the picture with the session's screen. */
   prove(): Promise<ProofResult> {
+    if (this.#state !== 'open') return Promise.resolve('moving');
     return new Promise((resolve) => {
       this.#provers.push(resolve);
       this.#tell({ command: 'prove' });
@@ -140,6 +149,7 @@ export class StreamTransport implements Transport {
         break;
       case 'exact':
         this.#exact = event.exact;
+        this.#listener?.('exact', { exact: event.exact });
         break;
       case 'figures':
         this.#figures = event.figures;
@@ -160,6 +170,7 @@ export class StreamTransport implements Transport {
       element: this.#canvas,
       picture: () => ({ width: this.#width, height: this.#height }),
       send: (actions) => this.#tell({ command: 'input', actions }),
+      onFinger: (at) => (this.#cursor.finger = at),
     });
     this.#listener?.('open', undefined);
   }
@@ -173,13 +184,12 @@ export class StreamTransport implements Transport {
     this.#listener?.('closed', { loss });
   }
 
+  #view(): ViewState {
+    return { hidden: document.hidden, refresh: this.#refresh };
+  }
+
   #scale(): number {
     const { width } = this.#canvas.getBoundingClientRect();
     return width > 0 ? this.#width / width : window.devicePixelRatio;
   }
-}
-
-function viewState(): ViewState {
-  // No page is told the rate of its display.
-  return { hidden: document.hidden, refresh: 60 };
 }

@@ -3,7 +3,7 @@
 import { unfilter as unfilterModule, zstd as zstdModule } from 'virtual:tile-wasm';
 
 import type { TileCodec } from './messages';
-import { PlainUnfilter, type Unfilter } from './unfilter';
+import { PlainUnfilter, SLACK, type Unfilter } from './unfilter';
 
 /** A tile that cannot be decoded. */
 export class TileError extends Error {
@@ -54,6 +54,7 @@ export class TileDecoder {
   readonly #packed: Scratch;
   readonly #unpacked: Scratch;
   readonly #pixels: Scratch;
+  readonly #scratch: Scratch;
   readonly #table: number;
 
   /** Rejects where WebAssembly is missing or forbidden. */
@@ -79,6 +80,7 @@ export class TileDecoder {
     this.#packed = new Scratch(zstd);
     this.#unpacked = new Scratch(zstd);
     this.#pixels = new Scratch(zstd);
+    this.#scratch = new Scratch(zstd);
     this.#table = new Scratch(zstd).hold(256 * 4);
   }
 
@@ -115,8 +117,9 @@ export class TileDecoder {
     if (predictor > 2) throw new TileError(`unknown predictor ${data[0]}`);
     const count = width * height;
     const to = this.#pixels.hold(count * 4);
+    const scratch = predictor === 2 ? this.#scratch.hold(this.#unfilter.medianScratch(width)) : 0;
     const from = this.#decompress(data.subarray(1), count * 3);
-    this.#unfilter.planes(from, to, width, height, predictor);
+    this.#unfilter.planes(from, to, width, height, predictor, scratch);
     return this.#result(to, count);
   }
 
@@ -140,7 +143,7 @@ export class TileDecoder {
   /** Address of the unpacked bytes, which must be exactly so many. */
   #decompress(data: Uint8Array, expected: number): number {
     const from = this.#packed.hold(data.length);
-    const to = this.#unpacked.hold(expected);
+    const to = this.#unpacked.hold(expected + SLACK);
     this.#bytes(from, data.length).set(data);
     const got = this.#zstd.ZSTD_decompress(to, expected, from, data.length);
     if (this.#zstd.ZSTD_isError(got) || got !== expected) throw new TileError(`${expected} bytes do not come out of Zstandard`);

@@ -4,11 +4,14 @@
 export interface Unfilter {
   /** Three bytes a pixel to four. */
   raw(from: number, to: number, count: number): void;
-  /** Undoes the prediction in place, then joins the planes. */
-  planes(from: number, to: number, width: number, height: number, predictor: number): void;
+  /** Undoes the prediction, then joins the planes. Reads up to `SLACK` bytes behind them; `scratch` has `medianScratch` bytes. */
+  planes(from: number, to: number, width: number, height: number, predictor: number, scratch: number): void;
+  medianScratch(width: number): number;
   /** Indices of `bits` bits to the colours of `table`, four bytes each; zero when an index has none. */
   palette(from: number, bits: number, table: number, to: number, width: number, height: number): number;
 }
+
+export const SLACK = 31;
 
 export class PlainUnfilter implements Unfilter {
   readonly #memory: WebAssembly.Memory;
@@ -40,6 +43,10 @@ export class PlainUnfilter implements Unfilter {
       bytes[to + 2] = bytes[from + 2 * plane]! + green;
       bytes[to + 3] = 255;
     }
+  }
+
+  medianScratch(): number {
+    return 0;
   }
 
   palette(from: number, bits: number, table: number, to: number, width: number, height: number): number {

@@ -1,0 +1,11 @@
+import { expect, test } from 'vitest';
+
+import { choiceWhy } from './pictureWords';
+
+test('says why, by the best one that is not used', () => {
+  expect(choiceWhy({ kind: 'websocket', pinned: false, passedOver: [] })).toBe('the best there is');
+  expect(choiceWhy({ kind: 'vnc', pinned: true, passedOver: [] })).toBe('chosen by you');
+  expect(choiceWhy({ kind: 'vnc', pinned: false, passedOver: [{ kind: 'websocket', why: 'refused' }] })).toBe(
+    'the picture stream could not be reached',
+  );
+});

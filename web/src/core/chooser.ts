@@ -1,0 +1,45 @@
+// Which ways lead to a session, the best first, and which of them the person wants.
+
+import { type Candidate, FallbackTransport } from './fallback';
+import type { EnginePlace } from './stream/engineHost';
+import { StreamTransport } from './stream/streamTransport';
+import { type Transport, TRANSPORT_KINDS, type TransportKind } from './transport';
+import { VncTransport } from './vnc';
+
+/** `auto`: the best that works. */
+export type TransportPin = 'auto' | TransportKind;
+
+export const TRANSPORT_PINS: readonly TransportPin[] = ['auto', ...TRANSPORT_KINDS];
+
+/** What was kept, perhaps by another version. */
+export function pinOf(kept: string | null): TransportPin {
+  return TRANSPORT_PINS.find((pin) => pin === kept) ?? 'auto';
+}
+
+export interface ChooserOptions {
+  pin: TransportPin;
+  /** Addresses of the session's WebSockets, `ws:` or `wss:`. */
+  urls: Record<TransportKind, string>;
+  enginePlace: EnginePlace;
+}
+
+export function chooseTransport(element: HTMLElement, { pin, urls, enginePlace }: ChooserOptions): Transport {
+  const candidates: readonly Candidate[] = [
+    { kind: 'websocket', supported: canStream, make: (layer) => new StreamTransport(layer, urls.websocket, enginePlace) },
+    { kind: 'vnc', supported: () => true, make: (layer) => new VncTransport(layer, urls.vnc) },
+  ];
+  const pinned = candidates.find(({ kind, supported }) => kind === pin && supported());
+  return new FallbackTransport(element, pinned ? [pinned] : candidates, pinned !== undefined);
+}
+
+/** The shortest module there is: its magic number and version. */
+const EMPTY_MODULE = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+
+/** Whether this browser can show the picture stream. A policy that forbids WebAssembly throws. */
+export function canStream(): boolean {
+  try {
+    return typeof WebSocket === 'function' && typeof OffscreenCanvas === 'function' && new WebAssembly.Module(EMPTY_MODULE) instanceof WebAssembly.Module;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,241 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+import { type EngineEvent, StreamEngine } from './engine';
+import { helloBytes, pongBytes, proofBytes, type SentOp, statsBytes, updateBytes } from './testing/agentMessages';
+
+const SIZE: SentOp = { op: 'size', width: 8, height: 4 };
+const FILL: SentOp = { op: 'fill', rect: { x: 0, y: 0, width: 8, height: 4 }, rgb: [1, 2, 3] };
+const view = { hidden: false, refresh: 75 };
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  FakeSocket.last = null;
+  vi.stubGlobal('WebSocket', FakeSocket);
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+test('greets with what this browser can do', async () => {
+  const { socket } = await connected();
+  expect(socket.messages('hello')).toEqual([{ version: 1, video: [], cachePixels: 1_000, refresh: 75 }]);
+});
+
+test('is open with the first picture, and tells who looks from then on', async () => {
+  const { socket, engine, kinds } = await connected();
+  engine.take({ command: 'view', view: { hidden: true, refresh: 144 } });
+  expect(socket.messages('view')).toEqual([]);
+  socket.receive(helloBytes());
+  socket.receive(updateBytes(1, [SIZE, FILL], { exact: true }));
+  expect(kinds()).toEqual(['size', 'open', 'exact']);
+  expect(socket.messages('view')).toEqual([{ hidden: true, refresh: 144 }]);
+  expect(socket.messages('drawn')).toEqual([1]);
+  engine.take({ command: 'view', view });
+  expect(socket.messages('view')).toHaveLength(2);
+});
+
+test('what came before the decoders were ready is drawn in its order', async () => {
+  const { engine, kinds } = created();
+  const socket = started(engine);
+  socket.open();
+  socket.receive(updateBytes(1, [SIZE]));
+  socket.receive(updateBytes(2, [FILL], { exact: true }));
+  expect(kinds()).toEqual([]);
+  await vi.waitFor(() => expect(kinds()).toEqual(['size', 'open', 'exact']));
+  expect(socket.messages('drawn')).toEqual([1, 2]);
+});
+
+test('input is numbered, and the first picture that can show it ends its latency', async () => {
+  const { socket, engine, events } = await opened();
+  const at = (performance.timeOrigin + performance.now()) * 1000;
+  engine.take({ command: 'input', actions: [{ action: 'move', x: 1, y: 2, at }, { action: 'releaseAll', at }] });
+  expect(socket.messages('input')).toEqual([[1, 2]]);
+  vi.advanceTimersByTime(12);
+  socket.receive(updateBytes(2, [FILL], { input: 2 }));
+  socket.receive(statsBytes(1.5, 7));
+  vi.advanceTimersByTime(500);
+  const figures = events.findLast((event) => event.event === 'figures');
+  expect(figures).toMatchObject({ figures: { fps: 2, agent: { tilesMs: 1.5, videoMs: 7 } } });
+  expect(figures?.event === 'figures' && figures.figures.inputToPixelMs?.p50).toBeCloseTo(12, 0);
+});
+
+test('input before the first picture goes nowhere', async () => {
+  const { socket, engine } = await connected();
+  engine.take({ command: 'input', actions: [{ action: 'releaseAll', at: 0 }] });
+  expect(socket.messages('input')).toEqual([]);
+});
+
+test('a connection at rest is not pinged, unless figures are looked at', async () => {
+  const { socket, engine, events } = await opened();
+  await vi.advanceTimersByTimeAsync(20_000);
+  const before = socket.messages('ping').length;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(socket.messages('ping')).toHaveLength(before);
+  engine.take({ command: 'watched', watched: true });
+  await vi.advanceTimersByTimeAsync(2_000);
+  const [id] = socket.messages('ping').slice(-1) as number[];
+  vi.advanceTimersByTime(9);
+  socket.receive(pongBytes(id ?? 0));
+  await vi.advanceTimersByTimeAsync(500);
+  const figures = events.findLast((event) => event.event === 'figures');
+  expect(figures?.event === 'figures' && figures.figures.rttMs).toBeCloseTo(9, 0);
+  const told = events.length;
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(events.length - told).toBe(10);
+});
+
+test.each<[string, ArrayBuffer | string]>([
+  ['another version', helloBytes(2)],
+  ['nonsense', Uint8Array.of(0xff).buffer],
+  ['text', 'text'],
+])('%s closes for good', async (_, message) => {
+  vi.spyOn(console, 'warn').mockReturnValue(undefined);
+  const { socket, events } = await connected();
+  socket.receive(message);
+  expect(socket.closedWith).toBe(4400);
+  expect(events).toEqual([{ event: 'closed', code: 4400 }]);
+  socket.receive(helloBytes());
+  expect(events).toHaveLength(1);
+});
+
+test('a lost picture is asked for anew, but not for ever', async () => {
+  vi.spyOn(console, 'warn').mockReturnValue(undefined);
+  const { socket, events } = await opened();
+  let seq = 1;
+  for (let i = 0; i < 5; i++) {
+    socket.receive(updateBytes((seq += 2), [FILL]));
+    socket.receive(updateBytes(++seq, [SIZE, FILL]));
+  }
+  expect(socket.messages('refresh')).toHaveLength(5);
+  expect(socket.closedWith).toBe(null);
+  socket.receive(updateBytes(seq + 2, [FILL]));
+  expect(events.at(-1)).toEqual({ event: 'closed', code: 4400 });
+});
+
+test('proves what is on the canvas', async () => {
+  const { socket, engine, events, canvas } = await opened();
+  const proofs = () => events.flatMap((event) => (event.event === 'proof' ? [event.proof] : []));
+  engine.take({ command: 'prove' });
+  expect(socket.messages('prove')).toHaveLength(1);
+  const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', canvas.pixels));
+  socket.receive(proofBytes(1, 8, 4, sha256));
+  await vi.waitFor(() => expect(proofs()).toEqual(['same']));
+  socket.receive(proofBytes(1, 8, 4, sha256.map((byte) => byte ^ 1)));
+  await vi.waitFor(() => expect(proofs()).toEqual(['same', 'different']));
+  socket.receive(proofBytes(7, 8, 4, sha256));
+  await vi.waitFor(() => expect(proofs().at(-1)).toBe('moving'));
+  vi.stubGlobal('crypto', {});
+  socket.receive(proofBytes(1, 8, 4, sha256));
+  await vi.waitFor(() => expect(proofs().at(-1)).toBe('unable'));
+});
+
+test('a closed WebSocket is the end, told once', async () => {
+  const { socket, engine, events } = await opened();
+  const before = events.length;
+  socket.emit('close', { code: 4001 });
+  engine.take({ command: 'stop' });
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(events.slice(before)).toEqual([{ event: 'closed', code: 4001 }]);
+});
+
+class FakeSocket {
+  static readonly OPEN = 1;
+  static last: FakeSocket | null = null;
+  binaryType = '';
+  readyState = 0;
+  closedWith: number | null = null;
+  readonly #sent: Uint8Array[] = [];
+  readonly #listeners = new Map<string, (event: object) => void>();
+
+  constructor() {
+    FakeSocket.last = this;
+  }
+
+  addEventListener(type: string, listener: (event: object) => void): void {
+    this.#listeners.set(type, listener);
+  }
+
+  emit(type: string, event: object): void {
+    this.#listeners.get(type)?.(event);
+  }
+
+  open(): void {
+    this.readyState = 1;
+    this.emit('open', {});
+  }
+
+  receive(data: ArrayBuffer | string): void {
+    this.emit('message', { data });
+  }
+
+  send(data: Uint8Array): void {
+    this.#sent.push(data);
+  }
+
+  close(code: number): void {
+    this.closedWith = code;
+  }
+
+  /** Of the messages of one kind, what tests look at. */
+  messages(kind: 'hello' | 'drawn' | 'input' | 'ping' | 'prove' | 'refresh' | 'view'): unknown[] {
+    const number = { hello: 0x41, drawn: 0x42, input: 0x43, ping: 0x45, prove: 0x47, refresh: 0x48, view: 0x49 }[kind];
+    return this.#sent
+      .filter(([first]) => first === number)
+      .map((bytes) => {
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        switch (kind) {
+          case 'hello':
+          case 'view':
+            return JSON.parse(new TextDecoder().decode(bytes.subarray(1))) as unknown;
+          case 'input':
+            // A move of 13 bytes, then one without fields.
+            return [view.getUint32(3, true), view.getUint32(16, true)];
+          case 'refresh':
+            return null;
+          default:
+            return view.getUint32(1, true);
+        }
+      });
+  }
+}
+
+/** Draws nothing; has pixels to be read. */
+class FakeCanvas {
+  width = 0;
+  height = 0;
+  readonly pixels = new Uint8ClampedArray(8 * 4 * 4).fill(7);
+  getContext() {
+    return { fillRect: () => undefined, drawImage: () => undefined, getImageData: () => ({ data: this.pixels }) };
+  }
+}
+
+function created() {
+  const events: EngineEvent[] = [];
+  const engine = new StreamEngine((event) => events.push(event));
+  return { engine, events, kinds: () => events.map(({ event }) => event).filter((event) => event !== 'figures') };
+}
+
+function started(engine: StreamEngine, canvas = new FakeCanvas()): FakeSocket {
+  vi.stubGlobal('OffscreenCanvas', class extends FakeCanvas {});
+  engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as OffscreenCanvas, view, cachePixels: 1_000 });
+  if (!FakeSocket.last) throw new Error('no WebSocket was made');
+  return FakeSocket.last;
+}
+
+async function connected() {
+  const made = created();
+  const canvas = new FakeCanvas();
+  const socket = started(made.engine, canvas);
+  socket.open();
+  await vi.waitFor(() => expect(socket.messages('hello')).toHaveLength(1));
+  return { ...made, socket, canvas };
+}
+
+async function opened() {
+  const made = await connected();
+  made.socket.receive(helloBytes());
+  made.socket.receive(updateBytes(1, [SIZE, FILL], { exact: true }));
+  return made;
+}
