@@ -174,7 +174,7 @@ impl Stage {
         assert!(!send.tiles.is_empty() || !send.video.is_empty(), "an update without content");
         let bytes = send.tiles.area() + send.video.area() / 20;
         let exact = self.viewer.exact_after(send);
-        let seq = self.viewer.sent(send, bytes, self.now);
+        let seq = self.viewer.sent(send, bytes, self.now, self.now);
         assert_eq!(exact, self.viewer.is_exact());
         self.activity.tiles_took(&send.tiles, send.tiles.area());
         let columns = send.tiles.columns();

@@ -216,6 +216,11 @@ impl Viewer {
         Some(self.tiles_at(now).unwrap_or(now))
     }
 
+    /// The same for another picture of the video.
+    pub fn video_ready_at(&self, now: Duration) -> Option<Duration> {
+        self.ready_at(now).map(|at| self.video_at(now).unwrap_or(now).max(at))
+    }
+
     /// Whether another update would be seen about as soon as the link can carry it, instead of waiting in a queue.
     fn link_is_free(&self) -> bool {
         let (rate, _) = self.link.rate();
@@ -324,8 +329,8 @@ impl Viewer {
         self.seq
     }
 
-    /// The update was encoded and handed to the carrier: it has that number.
-    pub fn sent(&mut self, send: &Send, bytes: usize, now: Duration) -> u32 {
+    /// The update, planned at that time, was encoded and handed to the carrier: it has that number.
+    pub fn sent(&mut self, send: &Send, bytes: usize, planned: Duration, now: Duration) -> u32 {
         self.seq = self.seq.wrapping_add(1);
         self.stale.subtract(&send.tiles);
         self.stale.subtract(&send.video);
@@ -333,10 +338,10 @@ impl Viewer {
         self.lossy.subtract(&send.tiles);
         let video = !send.video.is_empty();
         if video {
-            self.last_video = Some(now);
+            self.last_video = Some(planned);
         }
         if !send.tiles.is_empty() {
-            self.last_tiles = Some(now);
+            self.last_tiles = Some(planned);
         }
         self.drawing.push_back((self.seq, send.tiles.area(), video));
         self.link.sent(self.seq, bytes, now);

@@ -95,6 +95,8 @@ pub struct Capture {
     scratch: Vec<u8>,
     damaged: bool,
     resized: bool,
+    /// Damage that was taken from the server and not read yet.
+    unread: CellSet,
 }
 
 impl Capture {
@@ -120,6 +122,7 @@ impl Capture {
         let geometry = conn.get_geometry(root)?.reply()?;
         let mut capture = Self {
             shadow: Shadow::new(geometry.width, geometry.height),
+            unread: CellSet::empty(geometry.width, geometry.height),
             client,
             damage,
             region,
@@ -163,21 +166,47 @@ impl Capture {
                 _ => {}
             }
         }
-        Ok(self.damaged || self.resized)
+        Ok(self.damaged || self.resized || !self.unread.is_empty())
     }
 
-    /// Reads what changed since the last call.
-    pub fn take(&mut self) -> Result<Change> {
+    /// What was damaged and not read yet. Cheap: brings no pixels. After a change of size: all.
+    pub fn damage(&mut self) -> Result<&CellSet> {
         self.changed()?;
+        if self.resized {
+            let (width, height) = self.size();
+            self.unread = CellSet::all(width, height);
+        } else if self.damaged {
+            self.damaged = false;
+            // First take the damage, then the pixels: what is drawn in between is reported again.
+            let conn = &self.client.conn;
+            conn.damage_subtract(self.damage, x11rb::NONE, self.region)?;
+            for rectangle in conn.xfixes_fetch_region(self.region)?.reply()?.rectangles {
+                self.unread.insert(clipped(rectangle));
+            }
+        }
+        Ok(&self.unread)
+    }
+
+    /// Reads what was damaged.
+    pub fn take(&mut self) -> Result<Change> {
+        let damaged = self.damage()?.clone();
+        self.take_cells(&damaged)
+    }
+
+    /// Reads some of what was damaged.
+    pub fn take_cells(&mut self, cells: &CellSet) -> Result<Change> {
         if !self.resized {
-            let taken = self.take_damage();
-            return match taken {
+            return match self.read(cells) {
                 // The screen shrank between the event and the question.
                 Err(Error::Reply(ReplyError::X11Error(error))) if error.error_kind == ErrorKind::Match => {
                     self.resized = true;
                     self.take()
                 }
-                other => other.map(Change::Cells),
+                other => {
+                    let changed = other?;
+                    self.unread.subtract(cells);
+                    Ok(Change::Cells(changed))
+                }
             };
         }
         // A size that changes again meanwhile is told by another event.
@@ -185,27 +214,12 @@ impl Capture {
         self.damaged = false;
         let geometry = self.client.conn.get_geometry(self.client.root)?.reply()?;
         self.shadow = Shadow::new(geometry.width, geometry.height);
+        self.unread = CellSet::empty(geometry.width, geometry.height);
         self.share_memory()?;
         self.client.conn.damage_subtract(self.damage, x11rb::NONE, x11rb::NONE)?;
         let all = CellSet::all(geometry.width, geometry.height);
         self.read(&all)?;
         Ok(Change::Resized)
-    }
-
-    fn take_damage(&mut self) -> Result<CellSet> {
-        let (width, height) = self.size();
-        let mut damaged = CellSet::empty(width, height);
-        if !self.damaged {
-            return Ok(damaged);
-        }
-        self.damaged = false;
-        // First take the damage, then the pixels: what is drawn in between is reported again.
-        let conn = &self.client.conn;
-        conn.damage_subtract(self.damage, x11rb::NONE, self.region)?;
-        for rectangle in conn.xfixes_fetch_region(self.region)?.reply()?.rectangles {
-            damaged.insert(clipped(rectangle));
-        }
-        self.read(&damaged)
     }
 
     /// Like `take`, but of the whole screen, damaged or not: for proofs.

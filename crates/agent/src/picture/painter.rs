@@ -24,6 +24,8 @@ use crate::wake::Wake;
 
 /// Most pixels a client keeps for us, whatever it offers.
 const MAX_CACHE_PIXELS: u32 = 32 << 20;
+/// So many cells that move are as soon sent as tiles as they are waited for, 128x128 pixels.
+const SMALL_MOTION: usize = 64;
 /// A viewer that missed a picture of the video needs a keyframe, which the others get as well: not more often than this.
 const KEYFRAME_GAP: Duration = Duration::from_secs(1);
 /// How often figures are sent while something happens.
@@ -194,14 +196,25 @@ impl Painter {
         }
     }
 
-    /// Takes damage when somebody is ready to be shown it. Until then it gathers in the X server.
+    /// Reads damage when somebody is ready to be shown it. Until then it gathers in the X server. What moves steadily is
+    /// read when the next picture of it is due.
     fn capture(&mut self) -> Result<(), Stop> {
         let now = self.now();
         let Some(stage) = &mut self.stage else { return Ok(()) };
         if !stage.capture.changed()? || !self.seats.values().any(|seat| seat.viewer.ready_at(now) == Some(now)) {
             return Ok(());
         }
-        let change = stage.capture.take()?;
+        let mut cells = stage.capture.damage()?.clone();
+        if !self.seats.values().any(|seat| seat.viewer.video_ready_at(now) == Some(now)) {
+            let moving = stage.activity.moving(&cells, now);
+            if moving.len() > SMALL_MOTION {
+                cells.subtract(&moving);
+                if cells.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        let change = stage.capture.take_cells(&cells)?;
         self.changed(&change);
         Ok(())
     }
@@ -244,7 +257,9 @@ impl Painter {
                 Plan::Wait(until) => wait = soonest(wait, until),
             }
             if damaged {
-                wait = soonest(wait, seat.viewer.ready_at(now));
+                // It was left unread either because nobody was ready, or because it is for the next picture.
+                let ready = seat.viewer.ready_at(now).filter(|at| *at > now);
+                wait = soonest(wait, ready.or_else(|| seat.viewer.video_ready_at(now)));
             }
         }
         if plans.is_empty() {
@@ -400,7 +415,7 @@ impl Seat {
             ops,
         };
         ToClient::Update(update).encode().is_ok_and(|bytes| {
-            self.viewer.sent(send, bytes.len(), now);
+            self.viewer.sent(send, bytes.len(), captured, now);
             self.outbox.try_send(bytes).is_ok()
         })
     }
