@@ -32,8 +32,8 @@ use crate::transport;
 const MAX_BODY: usize = 16 * 1024;
 /// Bytes that may wait on the way between viewer and display, each way.
 const VNC_BUFFER: usize = 64 * 1024;
-/// Bytes that the kernel holds on the way to the gateway, as for `SO_SNDBUF`: a picture that waits there can't be replaced
-/// by a newer one any more.
+/// Bytes that the kernel holds on the way to the gateway, as for `SO_SNDBUF`: most updates pass in one go. That little
+/// waits there is seen to by pacing.
 const SEND_BUFFER: usize = 512 * 1024;
 
 /// The connection to a viewer, by way of the gateway.

@@ -25,8 +25,8 @@ pub use wire::{DecodeError, EncodeError};
 
 /// Version of these messages. The agent hangs up on a client with another one, which then takes VNC.
 pub const STREAM_VERSION: u32 = 1;
-/// Longest message from the agent, bytes: a whole screen of 7680x4320 that does not compress.
-pub const MAX_TO_CLIENT: usize = 128 << 20;
+/// Longest message from the agent, bytes: a whole screen of 3840x2160 that does not compress.
+pub const MAX_TO_CLIENT: usize = 32 << 20;
 /// Longest message to the agent, bytes: clipboard text of `MAX_CLIPBOARD` and its kind.
 pub const MAX_TO_AGENT: usize = MAX_CLIPBOARD + 16;
 /// Longest clipboard text, bytes of UTF-8.

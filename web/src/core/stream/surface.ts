@@ -7,6 +7,25 @@ type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 /** A decoded picture; must be closed. */
 export type Frame = Pick<VideoFrame, 'close'>;
 
+/** A part of a decoded picture, with its pixels at hand. */
+export class PixelFrame implements Frame {
+  readonly #onClose: () => void;
+
+  constructor(
+    readonly image: ImageData,
+    /** Where on the screen the image lies. */
+    readonly x: number,
+    readonly y: number,
+    onClose: () => void,
+  ) {
+    this.#onClose = onClose;
+  }
+
+  close(): void {
+    this.#onClose();
+  }
+}
+
 /** All rectangles lie within the size. */
 export interface Surface {
   readonly width: number;
@@ -63,7 +82,11 @@ export class CanvasSurface implements Surface {
   }
 
   frame(frame: Frame, { x, y, width, height }: Rect): void {
-    this.#context.drawImage(frame as VideoFrame, x, y, width, height, x, y, width, height);
+    if (frame instanceof PixelFrame) {
+      this.#context.putImageData(frame.image, frame.x, frame.y, x - frame.x, y - frame.y, width, height);
+    } else {
+      this.#context.drawImage(frame as VideoFrame, x, y, width, height, x, y, width, height);
+    }
   }
 
   // By way of another canvas: a browser that sees a canvas read too often draws it without the graphics card from then on.
