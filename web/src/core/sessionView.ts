@@ -168,6 +168,12 @@ export class SessionView {
     return this.#connection.transport?.prove() ?? 'unable';
   }
 
+  /** Unless something else has it. */
+  #takeFocus(): void {
+    const active = document.activeElement;
+    if (this.state.kind === 'connected' && (!active || active === document.body)) this.focus();
+  }
+
   #stateChanged(state: ConnectionState): void {
     const connected = state.kind === 'connected';
     this.#clipboard.enabled = connected;
@@ -178,8 +184,9 @@ export class SessionView {
       this.#last.width = this.#last.height = 0;
       this.#connection.transport?.setFocusOnClick(this.#focusOnClick);
       this.#connection.transport?.watch(this.#watched);
-      const active = document.activeElement;
-      if (!active || active === document.body) this.focus();
+      this.#takeFocus();
+      // Once what the page shows before the picture, and what of it had the focus, is gone.
+      setTimeout(() => this.#takeFocus(), 50);
     } else {
       this.#options.onExact(false);
     }
