@@ -32,13 +32,13 @@ test('what was painted becomes exact, and the page proves it', async ({ page }) 
 test('where the stream does not get through, VNC takes over, and the stream again when it can', async ({ page }) => {
   // As a proxy does that knows nothing of the stream: its address leads nowhere.
   await page.addInitScript(() => {
-    const Original = WebSocket;
-    window.WebSocket = class extends Original {
-      constructor(url: string | URL, protocols?: string | string[]) {
+    // Not a subclass: noVNC looks for the methods on the object's own prototype.
+    window.WebSocket = new Proxy(WebSocket, {
+      construct(target, [url, protocols]: [string | URL, string[]?]) {
         const blocked = sessionStorage.getItem('let-through') === null;
-        super(blocked ? String(url).replace(/\/stream$/, '/nowhere') : url, protocols);
-      }
-    };
+        return new target(blocked ? String(url).replace(/\/stream$/, '/nowhere') : url, protocols);
+      },
+    });
   });
   await register(page, 'ada@example.org');
   const gimp = await startGimp(page);
