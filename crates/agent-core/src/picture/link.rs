@@ -36,6 +36,7 @@ pub struct Link {
     /// Shortest delays from sending to acknowledgement: when seen, and how long.
     delays: VecDeque<(Duration, Duration)>,
     last_drawn: Duration,
+    answers: bool,
 }
 
 impl Default for Link {
@@ -47,6 +48,7 @@ impl Default for Link {
             measured: false,
             delays: VecDeque::new(),
             last_drawn: Duration::ZERO,
+            answers: false,
         }
     }
 }
@@ -89,6 +91,12 @@ impl Link {
             self.measured = true;
         }
         self.last_drawn = now;
+        self.answers = true;
+    }
+
+    /// Whether anything was ever acknowledged.
+    pub const fn answers(&self) -> bool {
+        self.answers
     }
 
     fn delay_seen(&mut self, delay: Duration, now: Duration) {

@@ -223,6 +223,10 @@ impl Viewer {
 
     /// Whether another update would be seen about as soon as the link can carry it, instead of waiting in a queue.
     fn link_is_free(&self) -> bool {
+        // Of one that never answered nothing is known: it gets the size of the screen and one picture.
+        if !self.link.answers() {
+            return self.link.updates_in_flight() < 2;
+        }
         let (rate, _) = self.link.rate();
         let delay = self.link.delay();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and bounded")]
