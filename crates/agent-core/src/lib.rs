@@ -5,3 +5,4 @@ pub mod input;
 pub mod lifecycle;
 pub mod picture;
 pub mod restart;
+pub mod rtc;

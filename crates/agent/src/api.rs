@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
-use protocol::agent::{self, AgentPhase, EndRequest, OpenRequest, WritesRequest, paths};
+use protocol::agent::{self, AgentPhase, EndRequest, MediaOffer, OpenRequest, WritesRequest, paths};
 use protocol::session::ScreenSize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use crate::metrics;
 use crate::session::{Request, Shared};
 use crate::settings::Listen;
-use crate::transport;
+use crate::transport::{self, media::MediaSocket};
 
 /// Largest request body, bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -43,11 +43,15 @@ type Viewer = TokioIo<hyper::upgrade::Upgraded>;
 struct Api {
     shared: Shared,
     token_digest: [u8; 32],
+    /// None: WebRTC cannot come in.
+    media: Option<MediaSocket>,
 }
 
 /// Opens the socket. A Unix socket is for its owner only.
 pub async fn serve(listen: &Listen, shared: Shared, token: &str) -> anyhow::Result<()> {
-    let router = router(shared, token);
+    let media = MediaSocket::open(&shared.folders.run_file(paths::MEDIA_SOCKET));
+    let media = media.inspect_err(|error| tracing::warn!(%error, "WebRTC is not possible")).ok();
+    let router = router(shared, token, media);
     match listen {
         Listen::Unix(path) => {
             match std::fs::remove_file(path) {
@@ -78,8 +82,8 @@ pub async fn serve(listen: &Listen, shared: Shared, token: &str) -> anyhow::Resu
     Ok(())
 }
 
-fn router(shared: Shared, token: &str) -> Router {
-    let api = Api { shared, token_digest: Sha256::digest(token).into() };
+fn router(shared: Shared, token: &str, media: Option<MediaSocket>) -> Router {
+    let api = Api { shared, token_digest: Sha256::digest(token).into(), media };
     let private = Router::new()
         .route(agent::STATUS_PATH, get(status))
         .route(agent::EVENTS_PATH, get(events))
@@ -223,8 +227,13 @@ async fn stream(State(api): State<Api>, request: HttpRequest) -> Result<Response
     let stage = api.shared.stage.borrow().clone();
     let stage = stage
         .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "display.notReady", "The display is not up."))?;
+    let offer = request.headers().get(agent::MEDIA_HEADER).and_then(|value| value.to_str().ok());
+    let media = offer
+        .and_then(MediaOffer::from_header)
+        .zip(api.media.clone())
+        .map(|(offer, socket)| transport::webrtc::Media { offer, socket });
     Ok(view(&api, request, agent::STREAM_UPGRADE, |viewer| async move {
-        let closed = transport::stream::serve(viewer, &stage).await;
+        let closed = transport::stream::serve(viewer, &stage, media).await;
         tracing::debug!(%closed, "a viewer is gone");
     }))
 }

@@ -26,6 +26,14 @@ const OUTBOX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewerId(pub u32);
 
+/// An access unit on its way by RTP.
+#[derive(Debug)]
+pub struct RtpPicture {
+    /// Ticks of 90 kHz; the lower 32 bits are its timestamp.
+    pub time: u64,
+    pub unit: Bytes,
+}
+
 /// What viewers say.
 #[derive(Debug)]
 enum Command {
@@ -34,8 +42,12 @@ enum Command {
         hello: ClientHello,
         outbox: mpsc::Sender<Bytes>,
         input: Arc<AtomicU32>,
+        /// Whether it may offer WebRTC.
+        webrtc: bool,
     },
     Leave(ViewerId),
+    /// Where this viewer's video goes from now on; none: into its updates.
+    Rtp(ViewerId, Option<mpsc::Sender<RtpPicture>>),
     Drawn(ViewerId, Drawn),
     View(ViewerId, View),
     Refresh(ViewerId),
@@ -75,13 +87,13 @@ impl Picture {
     }
 
     /// Lets a viewer in. What it receives comes out of the returned channel, which closes when the picture is lost or
-    /// the viewer too slow.
-    pub fn join(&self, hello: ClientHello) -> (Viewing, mpsc::Receiver<Bytes>) {
+    /// the viewer too slow. `webrtc`: whether an offer of WebRTC would be answered.
+    pub fn join(&self, hello: ClientHello, webrtc: bool) -> (Viewing, mpsc::Receiver<Bytes>) {
         let viewer = ViewerId(self.inner.next.fetch_add(1, Ordering::Relaxed));
         let (outbox, messages) = mpsc::channel(OUTBOX);
         let weak = outbox.downgrade();
         let input = Arc::new(AtomicU32::new(0));
-        self.inner.send(Command::Join { viewer, hello, outbox, input: Arc::clone(&input) });
+        self.inner.send(Command::Join { viewer, hello, outbox, input: Arc::clone(&input), webrtc });
         (Viewing { picture: self.clone(), viewer, outbox: weak, input }, messages)
     }
 }
@@ -129,6 +141,12 @@ impl Viewing {
 
     pub fn drawn(&self, drawn: Drawn) {
         self.picture.inner.send(Command::Drawn(self.viewer, drawn));
+    }
+
+    /// Where this viewer's video goes from now on, beginning with a keyframe; none: into its updates. What finds no room is
+    /// in the updates as well.
+    pub fn rtp(&self, pictures: Option<mpsc::Sender<RtpPicture>>) {
+        self.picture.inner.send(Command::Rtp(self.viewer, pictures));
     }
 
     pub fn view(&self, view: View) {

@@ -1,6 +1,8 @@
 //! How picture and input travel between the agent and its viewers.
 
+pub mod media;
 pub mod stream;
+pub mod webrtc;
 
 use std::io;
 

@@ -24,7 +24,7 @@ pub use messages::*;
 pub use wire::{DecodeError, EncodeError};
 
 /// Version of these messages. The agent hangs up on a client with another one, which then takes VNC.
-pub const STREAM_VERSION: u32 = 1;
+pub const STREAM_VERSION: u32 = 2;
 /// Longest message from the agent, bytes: a whole screen of 3840x2160 that does not compress.
 pub const MAX_TO_CLIENT: usize = 32 << 20;
 /// Longest message to the agent, bytes: clipboard text of `MAX_CLIPBOARD` and its kind.
@@ -35,6 +35,11 @@ pub const MAX_CLIPBOARD: usize = 1 << 20;
 pub const MAX_EVENTS: usize = 4096;
 /// Largest cursor image, pixels on a side.
 pub const MAX_CURSOR: u16 = 256;
+
+/// Longest SDP read, bytes.
+pub const MAX_SDP: usize = 64 * 1024;
+/// Label of WebRTC's data channel, unordered and without retransmission (RFC 8832 section 8.2.1).
+pub const INPUT_CHANNEL: &str = "input";
 
 #[cfg(test)]
 mod tests;

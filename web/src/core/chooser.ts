@@ -19,17 +19,25 @@ export function pinOf(kept: string | null): TransportPin {
 export interface ChooserOptions {
   pin: TransportPin;
   /** Addresses of the session's WebSockets, `ws:` or `wss:`. */
-  urls: Record<TransportKind, string>;
+  urls: { stream: string; vnc: string };
+  /** Servers that may help WebRTC around a firewall. */
+  iceServers: () => Promise<RTCIceServer[]>;
   enginePlace: EnginePlace;
 }
 
-export function chooseTransport(element: HTMLElement, { pin, urls, enginePlace }: ChooserOptions): Transport {
+export function chooseTransport(element: HTMLElement, { pin, urls, enginePlace, iceServers }: ChooserOptions): Transport {
+  const stream = (webrtc: boolean) => (layer: HTMLElement) =>
+    new StreamTransport(layer, { url: urls.stream, place: enginePlace, webrtc: webrtc ? { iceServers } : null });
   const candidates: readonly Candidate[] = [
-    { kind: 'websocket', supported: canStream, make: (layer) => new StreamTransport(layer, urls.websocket, enginePlace) },
+    // Begins by WebSocket, and goes on by WebRTC where that connects.
+    { kind: 'webrtc', supported: canStream, make: stream(true) },
+    { kind: 'websocket', supported: canStream, make: stream(false) },
     { kind: 'vnc', supported: () => true, make: (layer) => new VncTransport(layer, urls.vnc) },
   ];
   const pinned = candidates.find(({ kind, supported }) => kind === pin && supported());
-  return new FallbackTransport(element, pinned ? [pinned] : candidates, pinned !== undefined);
+  // The first of them is the second as well.
+  const all = candidates.filter(({ kind }) => kind !== 'websocket');
+  return new FallbackTransport(element, pinned ? [pinned] : all, pinned !== undefined);
 }
 
 /** The shortest module there is: its magic number and version. */

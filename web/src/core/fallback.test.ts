@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import { type Candidate, FallbackTransport } from './fallback';
 import { FakeTransport } from './testing/fakeTransport';
-import type { Choice, Loss, PictureSize } from './transport';
+import type { Carrier, Choice, Loss, PictureSize } from './transport';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => {
@@ -263,6 +263,7 @@ function setup({ supported = true, pinned = false } = {}) {
       exact: (data as { exact?: boolean } | undefined)?.exact,
       chosen: (data as Choice | undefined)?.kind,
       clipboard: '',
+      carrier: (data as Carrier | undefined)?.kind,
     }[event];
     heard.push(`${event} ${words}`.trim());
   });

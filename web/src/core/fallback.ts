@@ -7,6 +7,7 @@
 //     +--------+--> dropped               better ones are begun again after RETRY
 
 import {
+  type Carrier,
   type Choice,
   type Loss,
   NO_FIGURES,
@@ -37,6 +38,7 @@ interface Attempt {
   timer: ReturnType<typeof setTimeout> | undefined;
   size: PictureSize | null;
   exact: boolean | null;
+  carrier: Carrier | null;
 }
 
 /** Milliseconds without a picture until the next way is begun as well. */
@@ -158,7 +160,7 @@ export class FallbackTransport implements Transport {
     if (!this.#shown) this.#element.append(layer);
     else if (rank > this.#shown.rank) this.#element.prepend(layer);
 
-    const attempt: Attempt = { rank, transport: candidate.make(layer), layer, timer: undefined, size: null, exact: null };
+    const attempt: Attempt = { rank, transport: candidate.make(layer), layer, timer: undefined, size: null, exact: null, carrier: null };
     this.#attempts.set(rank, attempt);
     // For the only one left the connection has a limit of its own.
     const last = rank === this.#candidates.length - 1;
@@ -207,6 +209,10 @@ export class FallbackTransport implements Transport {
         break;
       case 'clipboard':
         if (this.#shown === attempt) this.#tell('clipboard', data as TransportEvents['clipboard']);
+        break;
+      case 'carrier':
+        attempt.carrier = data as TransportEvents['carrier'];
+        if (this.#shown === attempt) this.#tellChoice();
         break;
       case 'chosen':
         break;
@@ -307,8 +313,13 @@ export class FallbackTransport implements Transport {
   #tellChoice(): void {
     const shown = this.#shown;
     if (!shown) return;
-    const passedOver = this.#candidates.slice(0, shown.rank).map(({ kind }, rank) => ({ kind, why: this.#passedOver.get(rank) ?? 'refused' }));
-    const choice: Choice = { kind: this.#candidates[shown.rank]?.kind ?? 'vnc', pinned: this.#pinned, passedOver };
+    const passedOver: Choice['passedOver'][number][] = this.#candidates
+      .slice(0, shown.rank)
+      .map(({ kind }, rank) => ({ kind, why: this.#passedOver.get(rank) ?? 'refused' }));
+    const best = this.#candidates[shown.rank]?.kind ?? 'vnc';
+    const kind = shown.carrier?.kind ?? best;
+    if (kind !== best && shown.carrier?.why) passedOver.push({ kind: best, why: shown.carrier.why });
+    const choice: Choice = { kind, pinned: this.#pinned && kind === best, passedOver };
     this.#tell('chosen', choice);
   }
 

@@ -7,8 +7,8 @@ export interface PictureSize {
   height: number;
 }
 
-/** The best first; see chooser.ts. WebRTC will come before them. */
-export const TRANSPORT_KINDS = ['websocket', 'vnc'] as const;
+/** The best first; see chooser.ts. */
+export const TRANSPORT_KINDS = ['webrtc', 'websocket', 'vnc'] as const;
 export type TransportKind = (typeof TRANSPORT_KINDS)[number];
 
 /** Why a way that is better than the one in use is not in use. */
@@ -28,6 +28,12 @@ export interface Choice {
   pinned: boolean;
   /** Better ones, the best first. */
   passedOver: readonly { kind: TransportKind; why: PassedOver }[];
+}
+
+/** What one transport's picture travels by, where it knows several ways; and why not by its best, null while that may come. */
+export interface Carrier {
+  kind: TransportKind;
+  why: PassedOver | null;
 }
 
 export interface AgentFigures {
@@ -106,6 +112,8 @@ export interface TransportEvents {
   size: PictureSize;
   /** Whether the picture is the session's screen, pixel by pixel; not sent by who cannot tell. */
   exact: { exact: boolean };
+  /** The transport goes another way by itself. */
+  carrier: Carrier;
   /** Which of several ways is used from now on, and why. */
   chosen: Choice;
   /** Text was copied in the session. */

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use agent_core::picture::{Activity, CellSet, Plan, Send, TileCache, Viewer, ViewerOptions};
 use bytes::Bytes;
-use protocol::stream::{AgentHello, AgentStats, ClientHello, Op, Proof, STREAM_VERSION, ToClient, Update, VideoFormat};
+use protocol::stream::{
+    AgentHello, AgentStats, ClientHello, Op, Proof, STREAM_VERSION, ToClient, Update, VideoFormat, VideoSource,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::encoding::{Encoding, LARGEST_TILE};
-use super::{Command, ViewerId};
+use super::{Command, RtpPicture, ViewerId};
 use crate::display::capture::{Capture, Change};
 use crate::display::server::Cookie;
 use crate::display::x11;
@@ -36,6 +38,8 @@ struct Seat {
     cache: TileCache,
     cache_pixels: u32,
     outbox: mpsc::Sender<Bytes>,
+    /// Where its video goes; none: into its updates.
+    rtp: Option<mpsc::Sender<RtpPicture>>,
     input: Arc<AtomicU32>,
     /// None: the client decodes no video.
     format: Option<VideoFormat>,
@@ -118,8 +122,17 @@ impl Painter {
             };
             let now = self.now();
             match command {
-                Command::Join { viewer, hello, outbox, input } => self.join(viewer, &hello, outbox, input)?,
+                Command::Join { viewer, hello, outbox, input, webrtc } => {
+                    self.join(viewer, &hello, outbox, input, webrtc)?;
+                }
                 Command::Leave(viewer) => self.leave(viewer),
+                Command::Rtp(viewer, pictures) => {
+                    if let Some(seat) = self.seats.get_mut(&viewer) {
+                        // A receiver of RTP begins with a keyframe.
+                        seat.in_sync &= pictures.is_none();
+                        seat.rtp = pictures;
+                    }
+                }
                 Command::Drawn(viewer, drawn) => {
                     if let Some(seat) = self.seats.get_mut(&viewer) {
                         seat.viewer.drawn(drawn.seq, Duration::from_micros(drawn.took_us.into()), now);
@@ -149,6 +162,7 @@ impl Painter {
         hello: &ClientHello,
         outbox: mpsc::Sender<Bytes>,
         input: Arc<AtomicU32>,
+        webrtc: bool,
     ) -> Result<(), Stop> {
         let now = self.now();
         let stage = match &mut self.stage {
@@ -168,7 +182,7 @@ impl Painter {
             width,
             height,
             video_encoder: format.map(|_| VideoEncoder::name().to_owned()),
-            webrtc: false,
+            webrtc,
         });
         let options = ViewerOptions { width, height, video: format.is_some(), refresh: hello.refresh };
         let mut seat = Seat {
@@ -176,6 +190,7 @@ impl Painter {
             cache: TileCache::new(0, 1),
             cache_pixels: hello.cache_pixels.min(MAX_CACHE_PIXELS),
             outbox,
+            rtp: None,
             input,
             format,
             in_sync: false,
@@ -279,7 +294,7 @@ impl Painter {
                 &mut stage.activity,
                 &mut ops,
             )?;
-            if !seat.send(&send, ops, now, self.began.elapsed()) {
+            if !seat.send(&send, ops, 0, now, self.began.elapsed()) {
                 lost.push(*id);
             }
         }
@@ -340,8 +355,10 @@ impl Painter {
                 seat.last_keyframe = Some(now);
             }
             let send = Send { tiles: CellSet::empty(width, height), video: send.video.clone() };
-            let op = Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), data: unit.data.clone() };
-            if !seat.send(&send, vec![op], now, self.began.elapsed()) {
+            let source = seat.carry(unit.data.clone(), now);
+            let beside = if matches!(source, VideoSource::Rtp { .. }) { unit.data.len() } else { 0 };
+            let op = Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), source };
+            if !seat.send(&send, vec![op], beside, now, self.began.elapsed()) {
                 lost.push(*id);
             }
         }
@@ -405,8 +422,21 @@ impl Painter {
 }
 
 impl Seat {
-    /// Hands an update to the viewer's connection; false when that takes nothing.
-    fn send(&mut self, send: &Send, ops: Vec<Op>, captured: Duration, now: Duration) -> bool {
+    /// Sends an access unit on its way, if it has one beside the updates.
+    fn carry(&mut self, unit: Bytes, captured: Duration) -> VideoSource {
+        let here = VideoSource::Here { data: unit.clone() };
+        let Some(rtp) = &self.rtp else { return here };
+        let time = ticks(captured);
+        #[expect(clippy::cast_possible_truncation, reason = "RTP's timestamps wrap")]
+        let timestamp = time as u32;
+        match rtp.try_send(RtpPicture { time, unit }) {
+            Ok(()) => VideoSource::Rtp { timestamp },
+            Err(_) => here,
+        }
+    }
+
+    /// Hands an update to the viewer's connection; false when that takes nothing. `beside`: bytes of it that go elsewhere.
+    fn send(&mut self, send: &Send, ops: Vec<Op>, beside: usize, captured: Duration, now: Duration) -> bool {
         let update = Update {
             seq: self.viewer.next_seq(),
             exact: self.viewer.exact_after(send),
@@ -415,7 +445,7 @@ impl Seat {
             ops,
         };
         ToClient::Update(update).encode().is_ok_and(|bytes| {
-            self.viewer.sent(send, bytes.len(), captured, now);
+            self.viewer.sent(send, bytes.len() + beside, captured, now);
             self.outbox.try_send(bytes).is_ok()
         })
     }
@@ -444,6 +474,11 @@ fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
+}
+
+/// Of 90 kHz, RTP's clock for video.
+fn ticks(time: Duration) -> u64 {
+    time.as_secs() * 90_000 + u64::from(time.subsec_nanos()) * 9 / 100_000
 }
 
 fn clock_us(now: Duration) -> u32 {

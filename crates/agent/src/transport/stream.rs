@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::Stage;
+use super::webrtc::{self, Media};
 use crate::display::desk::Copied;
 use crate::picture::Viewing;
 
@@ -46,8 +47,11 @@ fn codec() -> LengthDelimitedCodec {
         .new_codec()
 }
 
+/// Signals that wait to be read; more are too many.
+const SIGNALS: usize = 4;
+
 /// Serves one viewer until it leaves or the picture is lost; says which.
-pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage) -> Closed {
+pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media: Option<Media>) -> Closed {
     let began = std::time::Instant::now();
     let (mut sink, mut stream) = Framed::new(connection, codec()).split();
     let first = match timeout(PATIENCE, stream.next()).await {
@@ -62,7 +66,8 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage) -> Cl
         Ok(_) => return Closed::NoHello,
         Err(error) => return error.into(),
     };
-    let (viewing, messages) = stage.picture.join(hello);
+    let (viewing, messages) = stage.picture.join(hello, media.is_some());
+    let (to_signals, signals) = mpsc::channel(SIGNALS);
     let mut down = Down {
         client: client(&viewing),
         greeted: false,
@@ -87,6 +92,7 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage) -> Cl
                     return Closed::Nonsense(protocol::stream::DecodeError::OutOfBounds("length"));
                 }
                 Some(Ok(bytes)) => match ToAgent::decode(bytes.freeze()) {
+                    Ok(ToAgent::Signal { signal }) => drop(to_signals.try_send(signal)),
                     Ok(message) => take(message, stage, &viewing, began).await,
                     Err(error) => return error.into(),
                 },
@@ -95,9 +101,14 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage) -> Cl
             }
         }
     };
+    let beside = async {
+        webrtc::serve(media, stage, &viewing, signals).await;
+        std::future::pending().await
+    };
     let closed = tokio::select! {
         closed = down => closed,
         closed = up => closed,
+        closed = beside => closed,
     };
     stage.input.leave(client(&viewing)).await;
     closed
@@ -143,7 +154,7 @@ impl Down {
     }
 }
 
-fn client(viewing: &Viewing) -> ClientId {
+pub(super) fn client(viewing: &Viewing) -> ClientId {
     ClientId(viewing.viewer().0.into())
 }
 
@@ -168,21 +179,20 @@ async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, began: std::ti
         }
         // Keys that paste it come behind it, and are not given to the X server before programs find the text.
         ToAgent::Clipboard { text } => stage.desk.copy(client(viewing), text).await,
-        ToAgent::Signal { .. } => {}
-        // Once is enough.
-        ToAgent::Hello(_) => {}
+        // The first is enough, and signals are not for here.
+        ToAgent::Hello(_) | ToAgent::Signal { .. } => {}
     }
 }
 
 /// Where the events leave the pointer.
-fn pointer(input: &Input) -> Option<(u16, u16)> {
+pub(super) fn pointer(input: &Input) -> Option<(u16, u16)> {
     input.events.iter().rev().find_map(|event| match event.action {
         Action::Move { x, y } | Action::Button { x, y, .. } | Action::Wheel { x, y, .. } => Some((x, y)),
         Action::Key { .. } | Action::ReleaseAll => None,
     })
 }
 
-async fn answer(viewing: &Viewing, message: &ToClient) {
+pub(super) async fn answer(viewing: &Viewing, message: &ToClient) {
     if let Ok(bytes) = message.encode() {
         viewing.tell(bytes).await;
     }

@@ -11,7 +11,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use protocol::stream::{
     Action, AgentHello, ClientHello, Cursor, Drawn, Input, InputEvent, MAX_TO_CLIENT, Op, Ping, Proof, Rect,
-    STREAM_VERSION, TileCodec, ToAgent, ToClient, Update, VideoFormat,
+    STREAM_VERSION, TileCodec, ToAgent, ToClient, Update, VideoFormat, VideoSource,
 };
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
@@ -62,8 +62,8 @@ impl Drawing {
                 let to = Rect { x: *to_x, y: *to_y, ..*rect };
                 self.put(to, |x, y| before[(usize::from(from.y) + y) * wide + usize::from(from.x) + x]);
             }
-            Op::Video { rects, data, .. } => {
-                assert!(!data.is_empty());
+            Op::Video { rects, source, .. } => {
+                assert!(matches!(source, VideoSource::Here { data } if !data.is_empty()));
                 rects.iter().for_each(|rect| self.put(*rect, |_, _| None));
             }
         }

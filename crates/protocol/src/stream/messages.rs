@@ -31,7 +31,7 @@ pub enum ToClient {
     Proof(Proof),
     /// WebRTC signalling.
     Signal {
-        signal: serde_json::Value,
+        signal: Signal,
     },
     Stats(AgentStats),
 }
@@ -56,8 +56,25 @@ pub enum ToAgent {
     Refresh,
     View(View),
     Signal {
-        signal: serde_json::Value,
+        signal: Signal,
     },
+}
+
+/// How the two agree on a WebRTC connection beside this channel: the client offers, the agent answers. What travels on it
+/// is `VideoSource::Rtp`, and on the data channel `INPUT_CHANNEL` messages `Input` and `InputTaken`. A new offer takes the
+/// place of the connection before it. JSON on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Signal {
+    /// SDP (RFC 8866) of an offer (RFC 8829), with all of the client's candidates or none.
+    Offer {
+        sdp: String,
+    },
+    Answer {
+        sdp: String,
+    },
+    /// There is no connection, or none any more: everything on the channel itself from now on.
+    Close,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,9 +147,21 @@ pub enum Op {
     Cached { rect: Rect, slot: u32 },
     /// Moves pixels of the client's picture; source and destination may overlap.
     Copy { rect: Rect, to_x: u16, to_y: u16 },
-    /// One access unit. Of the decoded picture, whose top left corner is the screen's, `rects` are drawn; an empty access
-    /// unit draws from the frame that came by RTP with this `Update`'s number.
-    Video { format: VideoFormat, keyframe: bool, rects: Vec<Rect>, data: Bytes },
+    /// One access unit. Of the decoded picture, whose top left corner is the screen's, `rects` are drawn.
+    Video { format: VideoFormat, keyframe: bool, rects: Vec<Rect>, source: VideoSource },
+}
+
+/// Where an access unit is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "at", rename_all = "camelCase")]
+pub enum VideoSource {
+    Here {
+        data: Bytes,
+    },
+    /// The access unit with this RTP timestamp (RFC 3550 section 5.1, 90 kHz), which may come before or after this message.
+    Rtp {
+        timestamp: u32,
+    },
 }
 
 /// How a tile's pixels are packed. Red, green and blue only; rows from the top, pixels from the left.

@@ -32,9 +32,14 @@ fn to_client() -> Vec<(&'static str, ToClient)> {
             format: VideoFormat::H264Yuv444,
             keyframe: true,
             rects: vec![rect, Rect { x: 0, y: 0, width: 1, height: 1 }],
-            data: Bytes::from_static(&[0, 0, 0, 1, 0x67]),
+            source: VideoSource::Here { data: Bytes::from_static(&[0, 0, 0, 1, 0x67]) },
         },
-        Op::Video { format: VideoFormat::H264, keyframe: false, rects: vec![], data: Bytes::new() },
+        Op::Video {
+            format: VideoFormat::H264,
+            keyframe: false,
+            rects: vec![],
+            source: VideoSource::Rtp { timestamp: 4_000_000_001 },
+        },
     ];
     vec![
         (
@@ -63,7 +68,7 @@ fn to_client() -> Vec<(&'static str, ToClient)> {
         ("pong", ToClient::Pong(Pong { id: 5, clock_us: u32::MAX })),
         ("input taken", ToClient::InputTaken { number: 70_000 }),
         ("proof", ToClient::Proof(Proof { id: 2, seq: 3, width: 4, height: 5, sha256: [0xab; 32] })),
-        ("signal", ToClient::Signal { signal: serde_json::json!({ "type": "answer", "sdp": "v=0" }) }),
+        ("signal", ToClient::Signal { signal: Signal::Answer { sdp: "v=0".into() } }),
         ("stats", ToClient::Stats(AgentStats { tiles_ms: 0.5, video_ms: 8.0, link_bps: Some(5_000_000), viewers: 2 })),
     ]
 }
@@ -94,7 +99,8 @@ fn to_agent() -> Vec<(&'static str, ToAgent)> {
         ("prove", ToAgent::Prove { id: 2 }),
         ("refresh", ToAgent::Refresh),
         ("view", ToAgent::View(View { hidden: true, refresh: 60 })),
-        ("signal", ToAgent::Signal { signal: serde_json::json!({ "type": "offer" }) }),
+        ("signal", ToAgent::Signal { signal: Signal::Offer { sdp: "v=0".into() } }),
+        ("close", ToAgent::Signal { signal: Signal::Close }),
     ]
 }
 

@@ -4,7 +4,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
     Action, AgentHello, AgentStats, ClientHello, Cursor, Drawn, Input, InputEvent, MAX_CLIPBOARD, MAX_CURSOR,
-    MAX_EVENTS, MAX_TO_CLIENT, Op, Ping, Pong, Proof, Rect, TileCodec, ToAgent, ToClient, Update, VideoFormat, View,
+    MAX_EVENTS, MAX_TO_CLIENT, Op, Ping, Pong, Proof, Rect, TileCodec, ToAgent, ToClient, Update, VideoFormat,
+    VideoSource, View,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +66,11 @@ mod op {
     pub const CACHED: u8 = 4;
     pub const COPY: u8 = 5;
     pub const VIDEO: u8 = 6;
+}
+
+mod source {
+    pub const HERE: u8 = 0;
+    pub const RTP: u8 = 1;
 }
 
 mod action {
@@ -245,13 +251,13 @@ impl Op {
                 out.put_u16_le(*to_x);
                 out.put_u16_le(*to_y);
             }
-            Self::Video { format, keyframe, rects, data } => {
+            Self::Video { format, keyframe, rects, source } => {
                 out.put_u8(op::VIDEO);
                 out.put_u8(format.number());
                 out.put_u8((*keyframe).into());
                 put_count(out, rects.len())?;
                 rects.iter().for_each(|rect| rect.put(out));
-                put_data(out, data)?;
+                source.put(out)?;
             }
         }
         Ok(())
@@ -278,9 +284,33 @@ impl Op {
                 let keyframe = get_bool(from)?;
                 let count = from.try_get_u16_le()?;
                 let rects = (0..count).map(|_| Rect::get(from)).collect::<Result<_, _>>()?;
-                Self::Video { format, keyframe, rects, data: get_data(from)? }
+                Self::Video { format, keyframe, rects, source: VideoSource::get(from)? }
             }
             value => return Err(DecodeError::Unknown { what: "operation", value }),
+        })
+    }
+}
+
+impl VideoSource {
+    fn put(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match self {
+            Self::Here { data } => {
+                out.put_u8(source::HERE);
+                put_data(out, data)?;
+            }
+            Self::Rtp { timestamp } => {
+                out.put_u8(source::RTP);
+                out.put_u32_le(*timestamp);
+            }
+        }
+        Ok(())
+    }
+
+    fn get(from: &mut Bytes) -> Result<Self, DecodeError> {
+        Ok(match from.try_get_u8()? {
+            source::HERE => Self::Here { data: get_data(from)? },
+            source::RTP => Self::Rtp { timestamp: from.try_get_u32_le()? },
+            value => return Err(DecodeError::Unknown { what: "video source", value }),
         })
     }
 }

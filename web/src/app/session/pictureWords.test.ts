@@ -8,4 +8,5 @@ test('says why, by the best one that is not used', () => {
   expect(choiceWhy({ kind: 'vnc', pinned: false, passedOver: [{ kind: 'websocket', why: 'refused' }] })).toBe(
     'the picture stream could not be reached',
   );
+  expect(choiceWhy({ kind: 'websocket', pinned: false, passedOver: [{ kind: 'webrtc', why: 'late' }] })).toBe('WebRTC did not connect in time');
 });

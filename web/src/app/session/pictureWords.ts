@@ -2,20 +2,31 @@
 
 import type { Choice, PassedOver, ProofResult, TransportKind } from '../../core/transport';
 
-export const transportNames: Record<TransportKind, string> = { websocket: 'Picture stream', vnc: 'VNC' };
+export const transportNames: Record<TransportKind, string> = {
+  webrtc: 'Picture stream, WebRTC',
+  websocket: 'Picture stream, WebSocket',
+  vnc: 'VNC',
+};
 
-const passedOverWords: Record<PassedOver, (name: string) => string> = {
-  unsupported: (name) => `this browser cannot show the ${name}`,
-  unusable: (name) => `the ${name} is of another version`,
-  late: (name) => `the ${name} sent no picture in time`,
-  refused: (name) => `the ${name} could not be reached`,
+const noStream: Record<PassedOver, string> = {
+  unsupported: 'this browser cannot show the picture stream',
+  unusable: 'the picture stream is of another version',
+  late: 'the picture stream sent no picture in time',
+  refused: 'the picture stream could not be reached',
+};
+const noWebrtc: Record<PassedOver, string> = {
+  unsupported: 'this browser has no WebRTC',
+  unusable: 'WebRTC is of another version',
+  late: 'WebRTC did not connect in time',
+  refused: 'WebRTC could not connect',
 };
 
 /** Why this one; begins small and ends without a full stop. */
-export function choiceWhy({ pinned, passedOver }: Choice): string {
+export function choiceWhy({ kind, pinned, passedOver }: Choice): string {
   if (pinned) return 'chosen by you';
   const [best] = passedOver;
-  return best ? passedOverWords[best.why](transportNames[best.kind].toLowerCase()) : 'the best there is';
+  if (!best) return 'the best there is';
+  return kind === 'vnc' ? noStream[best.why] : noWebrtc[best.why];
 }
 
 export const proofWords: Record<ProofResult, string> = {

@@ -20,7 +20,7 @@ afterEach(() => {
 
 test('greets with what this browser can do', async () => {
   const { socket } = await connected();
-  expect(socket.messages('hello')).toEqual([{ version: 1, video: [], cachePixels: 1_000, refresh: 75 }]);
+  expect(socket.messages('hello')).toEqual([{ version: 2, video: [], cachePixels: 1_000, refresh: 75 }]);
 });
 
 test('is open with the first picture, and tells who looks from then on', async () => {
@@ -29,7 +29,7 @@ test('is open with the first picture, and tells who looks from then on', async (
   expect(socket.messages('view')).toEqual([]);
   socket.receive(helloBytes());
   socket.receive(updateBytes(1, [SIZE, FILL], { exact: true }));
-  expect(kinds()).toEqual(['size', 'open', 'exact']);
+  expect(kinds()).toEqual(['hello', 'size', 'open', 'exact']);
   expect(socket.messages('view')).toEqual([{ hidden: true, refresh: 144 }]);
   expect(socket.messages('drawn')).toEqual([1]);
   engine.take({ command: 'view', view });
@@ -49,8 +49,10 @@ test('what came before the decoders were ready is drawn in its order', async () 
 
 test('input is numbered, and the first picture that can show it ends its latency', async () => {
   const { socket, engine, events } = await opened();
-  const at = (performance.timeOrigin + performance.now()) * 1000;
-  engine.take({ command: 'input', actions: [{ action: 'move', x: 1, y: 2, at }, { action: 'releaseAll', at }] });
+  const at = performance.timeOrigin + performance.now();
+  const move = { number: 1, atUs: 0, at, action: 'move', x: 1, y: 2 } as const;
+  const release = { number: 2, atUs: 0, at, action: 'releaseAll' } as const;
+  engine.take({ command: 'input', events: [move, release], unsent: [move, release] });
   expect(socket.messages('input')).toEqual([[1, 2]]);
   vi.advanceTimersByTime(12);
   socket.receive(updateBytes(2, [FILL], { input: 2 }));
@@ -61,9 +63,9 @@ test('input is numbered, and the first picture that can show it ends its latency
   expect(figures?.event === 'figures' && figures.figures.inputToPixelMs?.p50).toBeCloseTo(12, 0);
 });
 
-test('input before the first picture goes nowhere', async () => {
-  const { socket, engine } = await connected();
-  engine.take({ command: 'input', actions: [{ action: 'releaseAll', at: 0 }] });
+test('input that went another way is not sent again', async () => {
+  const { socket, engine } = await opened();
+  engine.take({ command: 'input', events: [{ number: 1, atUs: 0, at: 0, action: 'releaseAll' }], unsent: [] });
   expect(socket.messages('input')).toEqual([]);
 });
 
@@ -87,7 +89,7 @@ test('a connection at rest is not pinged, unless figures are looked at', async (
 });
 
 test.each<[string, ArrayBuffer | string]>([
-  ['another version', helloBytes(2)],
+  ['another version', helloBytes(1)],
   ['nonsense', Uint8Array.of(0xff).buffer],
   ['text', 'text'],
 ])('%s closes for good', async (_, message) => {
@@ -124,6 +126,12 @@ test('proves what is on the canvas', async () => {
   await vi.waitFor(() => expect(proofs()).toEqual(['same']));
   socket.receive(proofBytes(1, 8, 4, sha256.map((byte) => byte ^ 1)));
   await vi.waitFor(() => expect(proofs()).toEqual(['same', 'different']));
+  // It changed on the way: asked again, for some seconds.
+  socket.receive(proofBytes(7, 8, 4, sha256));
+  await vi.advanceTimersByTimeAsync(200);
+  expect(socket.messages('prove')).toHaveLength(2);
+  expect(proofs()).toHaveLength(2);
+  await vi.advanceTimersByTimeAsync(4_000);
   socket.receive(proofBytes(7, 8, 4, sha256));
   await vi.waitFor(() => expect(proofs().at(-1)).toBe('moving'));
   vi.stubGlobal('crypto', {});

@@ -3,8 +3,20 @@
 
 import { type AgentFigures, NOT_UNDERSTOOD, type ProofResult } from '../transport';
 import { Latency } from './latency';
-import { type Action, type CursorImage, type Proof, STREAM_VERSION, type ToAgent, type ToClient, type Update } from './messages';
+import type { SentEvent } from './inputSender';
+import {
+  type Action,
+  type CursorImage,
+  type InputEvent,
+  type Proof,
+  type Signal,
+  STREAM_VERSION,
+  type ToAgent,
+  type ToClient,
+  type Update,
+} from './messages';
 import { Painter } from './painter';
+import { RtpDecoder, type RtpUnit } from './rtp';
 import { CanvasSurface } from './surface';
 import { TileCache } from './tileCache';
 import { TileDecoder } from './tiles';
@@ -16,7 +28,12 @@ export type TimedAction = Action & { at: number };
 
 export type EngineCommand =
   | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number }
-  | { command: 'input'; actions: readonly TimedAction[] }
+  /** What a person did; `unsent` is sent on this channel, the others went another way. */
+  | { command: 'input'; events: readonly SentEvent[]; unsent: readonly InputEvent[] }
+  /** A message of the agent that came another way. */
+  | { command: 'signal'; signal: Signal }
+  /** Where access units come from that are not in their updates; none: they do not come any more. */
+  | { command: 'units'; port: MessagePort | null }
   | { command: 'clipboard'; text: string }
   | { command: 'view'; view: ViewState }
   | { command: 'prove' }
@@ -31,6 +48,13 @@ export interface ViewState {
 }
 
 export type EngineEvent =
+  /** The agent answers; `webrtc`: offers of WebRTC as well. */
+  | { event: 'hello'; webrtc: boolean }
+  | { event: 'signal'; signal: Signal }
+  /** Events up to this one were taken. */
+  | { event: 'taken'; number: number }
+  /** An access unit named by an update does not come; the last one came so many milliseconds ago. */
+  | { event: 'missed'; silent: number }
   /** The first picture is drawn. */
   | { event: 'open' }
   /** The last one, with the WebSocket's close code. */
@@ -60,6 +84,9 @@ const TELL = 500;
 /** A picture lost so often within `LOSSES_WITHIN` milliseconds will not be found again. */
 const MOST_LOSSES = 5;
 const LOSSES_WITHIN = 10_000;
+/** Milliseconds for which a picture that keeps changing is asked about, and between the questions. */
+const PROVE_FOR = 4_000;
+const PROVE_AGAIN = 200;
 /** Close code of who leaves. */
 const NORMAL = 1000;
 
@@ -72,6 +99,9 @@ export class StreamEngine {
   #socket: WebSocket | null = null;
   #painter: Painter | null = null;
   #surface: CanvasSurface | null = null;
+  #video: RtpDecoder | null = null;
+  #units: MessagePort | null = null;
+  #unitAt = 0;
   /** Messages that came before the decoders were ready. */
   #early: { data: ArrayBuffer; arrived: number }[] | null = [];
   #view: ViewState = { hidden: false, refresh: 60 };
@@ -79,7 +109,7 @@ export class StreamEngine {
   #stopped = false;
   #exact = false;
   #losses: number[] = [];
-  #lastInput = 0;
+  #proveUntil = 0;
   #received = 0;
   /** Arrival and length of the last second's messages, and when its updates were drawn. */
   #arrivals: { at: number; bytes: number }[] = [];
@@ -104,7 +134,13 @@ export class StreamEngine {
         this.#start(command);
         break;
       case 'input':
-        this.#input(command.actions);
+        this.#input(command.events, command.unsent);
+        break;
+      case 'signal':
+        this.#send({ kind: 'signal', signal: command.signal });
+        break;
+      case 'units':
+        this.#listen(command.port);
         break;
       case 'clipboard':
         this.#send({ kind: 'clipboard', text: command.text });
@@ -115,6 +151,7 @@ export class StreamEngine {
         if (this.#opened) this.#send({ kind: 'view', ...command.view });
         break;
       case 'prove':
+        this.#proveUntil = now() + PROVE_FOR;
         this.#send({ kind: 'prove', id: 1 });
         break;
       case 'watched':
@@ -151,7 +188,11 @@ export class StreamEngine {
   #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder, cache: TileCache): void {
     if (this.#stopped) return;
     const surface = new CanvasSurface(canvas);
-    const video = new WebCodecsDecoder((error) => painter.videoFailed(error));
+    const failed = (error: unknown) => painter.videoFailed(error);
+    const video = new RtpDecoder(new WebCodecsDecoder(failed), (error) => {
+      this.#tell({ event: 'missed', silent: now() - this.#unitAt });
+      failed(error);
+    });
     const painter = new Painter({
       surface,
       tiles,
@@ -168,6 +209,7 @@ export class StreamEngine {
     });
     this.#painter = painter;
     this.#surface = surface;
+    this.#video = video;
     const early = this.#early ?? [];
     this.#early = null;
     for (const { data, arrived } of early) this.#message(data, arrived);
@@ -175,10 +217,14 @@ export class StreamEngine {
 
   #arrived(data: ArrayBuffer, arrived: number): void {
     if (this.#stopped) return;
-    this.#received += data.byteLength;
-    this.#arrivals.push({ at: arrived, bytes: data.byteLength });
+    this.#count(data.byteLength, arrived);
     if (this.#early) this.#early.push({ data, arrived });
     else this.#message(data, arrived);
+  }
+
+  #count(bytes: number, at: number): void {
+    this.#received += bytes;
+    this.#arrivals.push({ at, bytes });
   }
 
   #message(data: ArrayBuffer, arrived: number): void {
@@ -194,7 +240,10 @@ export class StreamEngine {
     switch (message.kind) {
       case 'hello':
         if (message.version !== STREAM_VERSION) this.#stop(NOT_UNDERSTOOD);
-        else this.#stir();
+        else {
+          this.#tell({ event: 'hello', webrtc: message.webrtc });
+          this.#stir();
+        }
         break;
       case 'update':
         this.#painter?.take(message, arrived);
@@ -218,9 +267,11 @@ export class StreamEngine {
       case 'stats':
         this.#agent = { tilesMs: message.tilesMs, videoMs: message.videoMs };
         break;
-      // Nothing is sent twice on a WebSocket, and nobody here offers WebRTC yet.
       case 'inputTaken':
+        this.#tell({ event: 'taken', number: message.number });
+        break;
       case 'signal':
+        this.#tell({ event: 'signal', signal: message.signal });
         break;
     }
   }
@@ -265,7 +316,9 @@ export class StreamEngine {
       return;
     }
     if (!surface || this.#painter?.settledAt !== proof.seq) {
-      this.#tell({ event: 'proof', proof: 'moving' });
+      // A mark on a ruler may have followed the pointer.
+      if (now() < this.#proveUntil) setTimeout(() => this.#send({ kind: 'prove', id: 1 }), PROVE_AGAIN);
+      else this.#tell({ event: 'proof', proof: 'moving' });
       return;
     }
     const sameSize = surface.width === proof.width && surface.height === proof.height;
@@ -274,15 +327,23 @@ export class StreamEngine {
     this.#tell({ event: 'proof', proof: same ? 'same' : 'different' });
   }
 
-  #input(actions: readonly TimedAction[]): void {
-    if (!this.#opened) return;
-    const events = actions.map(({ at, ...action }) => {
-      const number = ++this.#lastInput;
-      if (mayShow(action)) this.#latency.sent(number, at / 1000);
-      return { number, atUs: at % 0x1_0000_0000, ...action };
-    });
-    this.#send({ kind: 'input', events });
+  #input(events: readonly SentEvent[], unsent: readonly InputEvent[]): void {
+    for (const event of events) if (mayShow(event)) this.#latency.sent(event.number, event.at);
+    if (unsent.length > 0) this.#send({ kind: 'input', events: unsent });
     this.#stir();
+  }
+
+  #listen(port: MessagePort | null): void {
+    this.#units?.close();
+    this.#units = port;
+    if (!port) this.#video?.end();
+    else {
+      port.onmessage = ({ data }: MessageEvent<RtpUnit>) => {
+        this.#unitAt = now();
+        this.#count(data.data.byteLength, this.#unitAt);
+        this.#video?.arrived(data);
+      };
+    }
   }
 
   #send(message: ToAgent): void {
@@ -342,6 +403,7 @@ export class StreamEngine {
     clearTimeout(this.#pingTimer);
     clearTimeout(this.#tellTimer);
     this.#painter?.stop();
+    this.#units?.close();
     this.#tell({ event: 'closed', code });
   }
 }

@@ -6,7 +6,7 @@ import type { EngineCommand, EngineEvent } from './engine';
 export type EnginePlace = 'page' | 'worker';
 
 export interface EngineHost {
-  tell(command: EngineCommand): void;
+  tell(command: EngineCommand, transfer?: Transferable[]): void;
   /** Nothing is told from then on. */
   stop(): void;
 }
@@ -36,5 +36,5 @@ function inWorker(start: Start, onEvent: (event: EngineEvent) => void): EngineHo
   const canvas = start.canvas.transferControlToOffscreen();
   const command: EngineCommand = { command: 'start', ...start, canvas };
   worker.postMessage(command, [canvas]);
-  return { tell: (next) => worker.postMessage(next), stop: () => worker.terminate() };
+  return { tell: (next, transfer = []) => worker.postMessage(next, transfer), stop: () => worker.terminate() };
 }

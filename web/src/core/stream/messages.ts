@@ -2,9 +2,9 @@
 // means is said there.
 
 /** Version of these messages. */
-export const STREAM_VERSION = 1;
+export const STREAM_VERSION = 2;
 /** Longest message from the agent, bytes. */
-export const MAX_TO_CLIENT = 128 << 20;
+export const MAX_TO_CLIENT = 32 << 20;
 /** Longest clipboard text, bytes of UTF-8. */
 export const MAX_CLIPBOARD = 1 << 20;
 /** Most events in one `Input`. */
@@ -28,7 +28,7 @@ export type ToClient =
   | ({ kind: 'pong' } & Pong)
   | { kind: 'inputTaken'; number: number }
   | ({ kind: 'proof' } & Proof)
-  | { kind: 'signal'; signal: unknown }
+  | { kind: 'signal'; signal: Signal }
   | ({ kind: 'stats' } & AgentStats);
 
 export type ToAgent =
@@ -40,7 +40,12 @@ export type ToAgent =
   | { kind: 'prove'; id: number }
   | { kind: 'refresh' }
   | ({ kind: 'view' } & View)
-  | { kind: 'signal'; signal: unknown };
+  | { kind: 'signal'; signal: Signal };
+
+export type Signal = { type: 'offer'; sdp: string } | { type: 'answer'; sdp: string } | { type: 'close' };
+
+/** Label of WebRTC's data channel. */
+export const INPUT_CHANNEL = 'input';
 
 export interface AgentHello {
   version: number;
@@ -81,8 +86,10 @@ export interface Video {
   format: VideoFormat;
   keyframe: boolean;
   rects: readonly Rect[];
-  data: Uint8Array;
+  source: VideoSource;
 }
+
+export type VideoSource = { at: 'here'; data: Uint8Array } | { at: 'rtp'; timestamp: number };
 
 export type Op =
   | { op: 'size'; width: number; height: number }

@@ -281,7 +281,7 @@ function cached(rect: Rect, slot: number): Op {
 }
 
 function videoOp(rects: Rect[]): Op {
-  return { op: 'video', format: 'h264', keyframe: true, rects, data: new Uint8Array([0, 0, 0, 1]) };
+  return { op: 'video', format: 'h264', keyframe: true, rects, source: { at: 'here', data: new Uint8Array([0, 0, 0, 1]) } };
 }
 
 function tile(rect: Rect, rgb: readonly [number, number, number], slot: number | null): Op {

@@ -27,7 +27,7 @@ test('the canvas is seen, and input taken, with the first picture', async () => 
   emit({ event: 'size', width: 8, height: 4 });
   emit({ event: 'open' });
   expect(canvas().style.visibility).toBe('');
-  expect(heard).toEqual(['size', 'open']);
+  expect(heard).toEqual(['size', 'carrier', 'open']);
   transport.sendKey(97, 'KeyA');
   await Promise.resolve();
   expect(commands.filter(({ command }) => command === 'input')).toHaveLength(1);
@@ -120,7 +120,7 @@ function setup(result?: Promise<EngineHost>) {
     emit = onEvent;
     return promise;
   });
-  const transport = new StreamTransport(element, 'ws://agent', 'page');
+  const transport = new StreamTransport(element, { url: 'ws://agent', place: 'page', webrtc: null });
   const heard: string[] = [];
   const losses: string[] = [];
   transport.connect((event, data) => {

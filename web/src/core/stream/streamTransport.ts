@@ -1,17 +1,44 @@
-// The picture stream as a transport: one canvas in the page, its input and cursor, and an engine that draws on it.
+// The picture stream as a transport: one canvas in the page, its input and cursor, and an engine that draws on it. It
+// begins on a WebSocket; video and input move to WebRTC when that connects, and back when it does not carry any more.
 
-import { type Loss, lossOf, type ProofResult, type Transport, type TransportListener, type TransportStats } from '../transport';
+import {
+  type Carrier,
+  type Loss,
+  lossOf,
+  type ProofResult,
+  type Transport,
+  type TransportListener,
+  type TransportStats,
+} from '../transport';
 import { SessionCursor } from './cursor';
 import { cachePixels } from './budget';
 import type { EngineCommand, EngineEvent, Figures, ViewState } from './engine';
 import { type EngineHost, type EnginePlace, startEngine } from './engineHost';
 import { SessionInput } from './input';
+import { InputSender } from './inputSender';
+import { canConnect, Media } from './media';
+import type { ToClient } from './messages';
 import { refreshRate } from './refresh';
+import { decodeToClient } from './wire';
+
+export interface StreamOptions {
+  /** The WebSocket of the session's stream, `ws:` or `wss:`. */
+  url: string;
+  place: EnginePlace;
+  /** Whether to use WebRTC where it connects, and servers that may help with it. */
+  webrtc: { iceServers(): Promise<RTCIceServer[]> } | null;
+}
+
+/** Milliseconds without WebRTC after which it is late. */
+const LATE = 3_000;
+/** Milliseconds without any access unit after which the way they came is dead. */
+const SILENT = 400;
+/** Milliseconds within which losing two pictures means that the way is no good. */
+const TWICE = 10_000;
 
 export class StreamTransport implements Transport {
   readonly #element: HTMLElement;
-  readonly #url: string;
-  readonly #place: EnginePlace;
+  readonly #options: StreamOptions;
   readonly #canvas = document.createElement('canvas');
   readonly #cursor = new SessionCursor(this.#canvas);
   readonly #abort = new AbortController();
@@ -20,6 +47,15 @@ export class StreamTransport implements Transport {
   /** Commands from before the engine was there. */
   #early: EngineCommand[] = [];
   #input: SessionInput | null = null;
+  #media: Media | null = null;
+  readonly #sender = new InputSender({
+    send: (message) => this.#media?.send(message) ?? false,
+    give: (events, unsent) => this.#tell({ command: 'input', events, unsent }),
+    onDead: () => this.#media?.restart(),
+  });
+  #carrier: Carrier | null = null;
+  #lateTimer: ReturnType<typeof setTimeout> | undefined;
+  #missedAt = -Infinity;
   #state: 'new' | 'connecting' | 'open' | 'closed' = 'new';
   #width = 0;
   #height = 0;
@@ -29,11 +65,10 @@ export class StreamTransport implements Transport {
   #figures: Figures = { received: 0, bitsPerSecond: 0, fps: 0, rttMs: null, inputToPixelMs: null, agent: null };
   #provers: ((result: ProofResult) => void)[] = [];
 
-  /** `url`: the WebSocket of the session's stream, `ws:` or `wss:`. The picture fills `element`. */
-  constructor(element: HTMLElement, url: string, place: EnginePlace) {
+  /** The picture fills `element`. */
+  constructor(element: HTMLElement, options: StreamOptions) {
     this.#element = element;
-    this.#url = url;
-    this.#place = place;
+    this.#options = options;
   }
 
   connect(listener: TransportListener): void {
@@ -54,8 +89,9 @@ export class StreamTransport implements Transport {
       this.#refresh = rate;
       tellView();
     });
-    const start = { url: this.#url, canvas, view: this.#view(), cachePixels: cachePixels() };
-    startEngine(this.#place, start, (event) => this.#handle(event)).then(
+    const { url, place } = this.#options;
+    const start = { url, canvas, view: this.#view(), cachePixels: cachePixels() };
+    startEngine(place, start, (event) => this.#handle(event)).then(
       (host) => this.#started(host),
       () => this.#closed('unusable'),
     );
@@ -98,7 +134,7 @@ export class StreamTransport implements Transport {
   }
 
   stats(): TransportStats {
-    return { kind: 'websocket', exact: this.#exact, ...this.#figures };
+    return { kind: this.#carrier?.kind ?? 'websocket', exact: this.#exact, ...this.#figures };
   }
 
   watch(watched: boolean): void {
@@ -122,15 +158,27 @@ export class StreamTransport implements Transport {
     for (const command of this.#early.splice(0)) host.tell(command);
   }
 
-  #tell(command: EngineCommand): void {
+  #tell(command: EngineCommand, transfer?: Transferable[]): void {
     if (this.#state === 'closed') return;
-    if (this.#host) this.#host.tell(command);
+    if (this.#host) this.#host.tell(command, transfer);
     else this.#early.push(command);
   }
 
   #handle(event: EngineEvent): void {
     if (this.#state === 'closed') return;
     switch (event.event) {
+      case 'hello':
+        this.#greeted(event.webrtc);
+        break;
+      case 'signal':
+        this.#media?.take(event.signal);
+        break;
+      case 'taken':
+        this.#sender.taken(event.number);
+        break;
+      case 'missed':
+        this.#missed(event.silent);
+        break;
       case 'size':
         this.#width = event.width;
         this.#height = event.height;
@@ -165,19 +213,74 @@ export class StreamTransport implements Transport {
 
   #opened(): void {
     this.#state = 'open';
+    if (!this.#carrier) this.#carriedBy({ kind: 'websocket', why: null });
     this.#canvas.style.visibility = '';
     this.#input = new SessionInput({
       element: this.#canvas,
       picture: () => ({ width: this.#width, height: this.#height }),
-      send: (actions) => this.#tell({ command: 'input', actions }),
+      send: (actions) => this.#sender.take(actions),
       onFinger: (at) => (this.#cursor.finger = at),
     });
     this.#listener?.('open', undefined);
   }
 
+  #greeted(webrtc: boolean): void {
+    const wanted = this.#options.webrtc;
+    if (!wanted || this.#media) return;
+    if (!webrtc || !canConnect()) {
+      this.#carriedBy({ kind: 'websocket', why: webrtc ? 'unsupported' : 'refused' });
+      return;
+    }
+    this.#lateTimer = setTimeout(() => this.#carriedBy({ kind: 'websocket', why: 'late' }), LATE);
+    this.#media = new Media({
+      iceServers: wanted.iceServers,
+      signal: (signal) => this.#tell({ command: 'signal', signal }),
+      onUnits: (port) => this.#tell({ command: 'units', port }, [port]),
+      onOpen: (open) => this.#mediaOpen(open),
+      onMessage: (data) => this.#heard(data),
+    });
+  }
+
+  #mediaOpen(open: boolean): void {
+    clearTimeout(this.#lateTimer);
+    if (open) {
+      this.#carriedBy({ kind: 'webrtc', why: null });
+      return;
+    }
+    this.#sender.closed();
+    this.#tell({ command: 'units', port: null });
+    this.#carriedBy({ kind: 'websocket', why: 'refused' });
+  }
+
+  #carriedBy(carrier: Carrier): void {
+    if (this.#state === 'closed' || (this.#carrier?.kind === carrier.kind && this.#carrier.why === carrier.why)) return;
+    this.#carrier = carrier;
+    this.#listener?.('carrier', carrier);
+  }
+
+  #heard(data: ArrayBuffer): void {
+    let message: ToClient;
+    try {
+      message = decodeToClient(new Uint8Array(data));
+    } catch {
+      // As good as lost.
+      return;
+    }
+    if (message.kind === 'inputTaken') this.#sender.taken(message.number);
+  }
+
+  #missed(silent: number): void {
+    const now = performance.now();
+    if (silent > SILENT || now - this.#missedAt < TWICE) this.#media?.restart();
+    this.#missedAt = now;
+  }
+
   #closed(loss: Loss): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
+    clearTimeout(this.#lateTimer);
+    this.#media?.stop();
+    this.#sender.stop();
     this.#abort.abort();
     this.#host?.stop();
     for (const resolve of this.#provers.splice(0)) resolve('moving');

@@ -1,7 +1,7 @@
 // H.264 access units to frames by WebCodecs.
 
-import type { Rect, Video, VideoFormat } from './messages';
-import type { FrameDecoder } from './painter';
+import type { Rect, VideoFormat } from './messages';
+import type { AccessUnit, UnitDecoder } from './rtp';
 import { type Frame, PixelFrame } from './surface';
 
 /** Level 5.2, the highest that all know: enough for 4096x2304, and no decoder of a browser insists on more for larger. */
@@ -36,7 +36,7 @@ interface Pending {
   done: (frame: Frame) => void;
 }
 
-export class WebCodecsDecoder implements FrameDecoder {
+export class WebCodecsDecoder implements UnitDecoder {
   readonly #onError: (error: unknown) => void;
   #decoder: VideoDecoder | null = null;
   #format: VideoFormat | null = null;
@@ -57,14 +57,14 @@ export class WebCodecsDecoder implements FrameDecoder {
     this.#onError = onError;
   }
 
-  decode(video: Video, width: number, height: number, done: (frame: Frame) => void): void {
-    if (this.#decoder === null || this.#format !== video.format) {
-      if (!video.keyframe) throw new Error('video that does not begin with a keyframe');
-      this.#configure(video.format, width, height);
+  decode(unit: AccessUnit, width: number, height: number, done: (frame: Frame) => void): void {
+    if (this.#decoder === null || this.#format !== unit.format) {
+      if (!unit.keyframe) throw new Error('video that does not begin with a keyframe');
+      this.#configure(unit.format, width, height);
     }
     const timestamp = ++this.#timestamp;
-    this.#pending.push({ timestamp, rects: video.rects, done });
-    this.#decoder?.decode(new EncodedVideoChunk({ type: video.keyframe ? 'key' : 'delta', timestamp, data: video.data }));
+    this.#pending.push({ timestamp, rects: unit.rects, done });
+    this.#decoder?.decode(new EncodedVideoChunk({ type: unit.keyframe ? 'key' : 'delta', timestamp, data: unit.data }));
   }
 
   reset(): void {

@@ -13,11 +13,13 @@ import {
   MAX_TO_CLIENT,
   type Op,
   type Rect,
+  type Signal,
   TILE_CODECS,
   type ToAgent,
   type ToClient,
   type Update,
   VIDEO_FORMATS,
+  type VideoSource,
 } from './messages';
 
 export { WireError };
@@ -53,7 +55,7 @@ function getMessage(from: Reader): ToClient {
     case 0x05:
       return { kind: 'pong', id: from.u32(), clockUs: from.u32() };
     case 0x06:
-      return { kind: 'signal', signal: getJson(from) };
+      return { kind: 'signal', signal: getSignal(getJson(from)) };
     case 0x07:
       return {
         kind: 'proof',
@@ -104,7 +106,7 @@ function getOp(from: Reader): Op {
       const count = from.u16();
       const rects: Rect[] = [];
       for (let i = 0; i < count; i++) rects.push(getRect(from));
-      return { op: 'video', format, keyframe, rects, data: getData(from) };
+      return { op: 'video', format, keyframe, rects, source: getSource(from) };
     }
     default:
       throw new WireError(`unknown operation ${op}`);
@@ -119,6 +121,18 @@ function getCursor(from: Reader): CursorImage {
 
 function getRect(from: Reader): Rect {
   return { x: from.u16(), y: from.u16(), width: from.u16(), height: from.u16() };
+}
+
+function getSource(from: Reader): VideoSource {
+  const source = from.u8();
+  switch (source) {
+    case 0:
+      return { at: 'here', data: getData(from) };
+    case 1:
+      return { at: 'rtp', timestamp: from.u32() };
+    default:
+      throw new WireError(`unknown video source ${source}`);
+  }
 }
 
 function getData(from: Reader): Uint8Array {
@@ -161,6 +175,19 @@ function agentHello(json: unknown): AgentHello {
     videoEncoder: videoEncoder == null ? null : check(videoEncoder, typeof videoEncoder === 'string'),
     webrtc: check(webrtc, typeof webrtc === 'boolean'),
   };
+}
+
+function getSignal(json: unknown): Signal {
+  const { type, sdp } = fields(json);
+  switch (type) {
+    case 'offer':
+    case 'answer':
+      return { type, sdp: check(sdp, typeof sdp === 'string') };
+    case 'close':
+      return { type };
+    default:
+      throw new WireError("the message's JSON makes no sense");
+  }
 }
 
 function agentStats(json: unknown): AgentStats {
@@ -206,8 +233,10 @@ export function encodeToAgent(message: ToAgent): Uint8Array<ArrayBuffer> {
       return prefixed(0x44, message.text, MAX_CLIPBOARD);
     case 'ping':
       return new Writer(5).u8(0x45).u32(message.id).done();
-    case 'signal':
-      return json(0x46, message.signal);
+    case 'signal': {
+      const { signal } = message;
+      return json(0x46, signal.type === 'close' ? { type: 'close' } : { type: signal.type, sdp: signal.sdp });
+    }
     case 'prove':
       return new Writer(5).u8(0x47).u32(message.id).done();
     case 'refresh':

@@ -1,10 +1,10 @@
 // Messages of an agent as bytes. For tests only.
 
-import type { Rect } from '../messages';
+import { type Rect, STREAM_VERSION } from '../messages';
 
 export type SentOp = { op: 'size'; width: number; height: number } | { op: 'fill'; rect: Rect; rgb: readonly [number, number, number] };
 
-export function helloBytes(version = 1): ArrayBuffer {
+export function helloBytes(version = STREAM_VERSION): ArrayBuffer {
   return json(0x01, { version, width: 8, height: 4, videoEncoder: null, webrtc: false });
 }
 

@@ -1,0 +1,119 @@
+// Numbers what a person does and sends it: on the data channel, where a message may be lost, while there is one, else on
+// the stream's own channel, where none is. What must not be lost is sent again with every message until it is known to be
+// taken: see `Input` in crates/protocol/src/stream/messages.rs.
+
+import type { TimedAction } from './engine';
+import type { Action, InputEvent } from './messages';
+import { encodeToAgent } from './wire';
+
+/** An event and when it happened, milliseconds since the epoch. */
+export type SentEvent = InputEvent & { at: number };
+
+export interface InputSenderOptions {
+  /** Sends a message that may be lost; false when that is not possible now. */
+  send(message: Uint8Array<ArrayBuffer>): boolean;
+  /** Takes new events; sends `unsent` on the channel that loses nothing. */
+  give(events: readonly SentEvent[], unsent: readonly InputEvent[]): void;
+  /** What is sent is not taken: the data channel carries nothing. */
+  onDead(): void;
+}
+
+/** Milliseconds until what is not known to be taken is sent again: half as long again as an answer takes, within these. */
+const SOONEST = 20;
+const LATEST = 300;
+/** Weight of a new measurement. */
+const WEIGHT = 0.2;
+/** Milliseconds without an answer after which the data channel is given up. */
+const DEAD = 1_000;
+/** Events that wait to be taken; more have been lost on the way. */
+const MOST_WAITING = 1_000;
+
+export class InputSender {
+  readonly #options: InputSenderOptions;
+  #number = 0;
+  /** In order of their numbers. */
+  #untaken: InputEvent[] = [];
+  #held = new Set<number>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #waitingSince: number | null = null;
+  /** When an event was sent first, until it is known to be taken. */
+  #timed: { number: number; at: number } | null = null;
+  /** Milliseconds. */
+  #answerTakes = 40;
+
+  constructor(options: InputSenderOptions) {
+    this.#options = options;
+  }
+
+  take(actions: readonly TimedAction[]): void {
+    const events = actions.map(({ at, ...action }): SentEvent => ({ number: ++this.#number, atUs: at % 0x1_0000_0000, at: at / 1000, ...action }));
+    const message = [...this.#untaken, ...events.map(({ at: _at, ...event }) => event)];
+    for (const event of message.slice(this.#untaken.length)) this.#keep(event);
+    const carried = this.#untaken.length <= MOST_WAITING && this.#send(message);
+    this.#options.give(events, carried ? [] : this.#untaken);
+    if (!carried) this.#forget();
+  }
+
+  /** The agent has taken every event up to this one that it was sent. */
+  taken(number: number): void {
+    this.#untaken = this.#untaken.filter((event) => event.number > number);
+    if (this.#timed && number >= this.#timed.number) {
+      this.#answerTakes += (performance.now() - this.#timed.at - this.#answerTakes) * WEIGHT;
+      this.#timed = null;
+    }
+    this.#waitingSince = this.#untaken.length > 0 ? performance.now() : null;
+    if (this.#untaken.length === 0) this.#stopTimer();
+  }
+
+  /** The data channel is gone: what may have been lost with it is sent on the other. */
+  closed(): void {
+    if (this.#untaken.length > 0) this.#options.give([], this.#untaken);
+    this.#forget();
+  }
+
+  stop(): void {
+    this.#forget();
+  }
+
+  // Every key and button; of moves those of a stroke, and the newest, for that is where the pointer is.
+  #keep(event: InputEvent): void {
+    const last = this.#untaken.at(-1);
+    if (last?.action === 'move' && this.#held.size === 0 && event.action === 'move') this.#untaken.pop();
+    this.#hold(event);
+    this.#untaken.push(event);
+  }
+
+  #hold(action: Action): void {
+    if (action.action === 'button' && action.down) this.#held.add(action.button);
+    else if (action.action === 'button') this.#held.delete(action.button);
+    else if (action.action === 'releaseAll') this.#held.clear();
+  }
+
+  #send(events: readonly InputEvent[]): boolean {
+    if (!this.#options.send(encodeToAgent({ kind: 'input', events }))) return false;
+    const now = performance.now();
+    this.#timed ??= { number: this.#number, at: now };
+    this.#waitingSince ??= now;
+    this.#timer ??= setTimeout(() => this.#again(), Math.min(LATEST, Math.max(SOONEST, this.#answerTakes * 1.5)));
+    return true;
+  }
+
+  #again(): void {
+    this.#timer = undefined;
+    if (this.#untaken.length === 0) return;
+    if (this.#waitingSince !== null && performance.now() - this.#waitingSince > DEAD) this.#options.onDead();
+    else if (!this.#send(this.#untaken)) this.closed();
+  }
+
+  #forget(): void {
+    this.#untaken = [];
+    this.#waitingSince = null;
+    this.#timed = null;
+    this.#stopTimer();
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}

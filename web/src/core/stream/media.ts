@@ -1,0 +1,173 @@
+// The connection by WebRTC beside a stream's WebSocket: video by RTP, input on a data channel. It comes when it can, is
+// made anew when it is lost, and nothing depends on it.
+
+import { backoff } from '../backoff';
+import { INPUT_CHANNEL, type Signal } from './messages';
+
+export interface MediaOptions {
+  signal(signal: Signal): void;
+  /** Access units come out of this port from now on (`RtpUnit`). */
+  onUnits(port: MessagePort): void;
+  /** Whether messages can be sent. */
+  onOpen(open: boolean): void;
+  onMessage(data: ArrayBuffer): void;
+  /** Servers to ask for a way around a firewall. */
+  iceServers(): Promise<RTCIceServer[]>;
+}
+
+/** Milliseconds until a connection that does not come is tried anew. */
+const PATIENCE = 15_000;
+const AGAIN = { first: 1_000, longest: 30_000 };
+/** Milliseconds until gathering candidates has taken long enough: a relay's may come later than the others. */
+const GATHERING = 1_000;
+
+/** Whether this browser knows WebRTC at all. */
+export function canConnect(): boolean {
+  return typeof RTCPeerConnection === 'function';
+}
+
+/** Whether encoded video can be taken from it; without that only input travels by it. */
+function takesFrames(): boolean {
+  return typeof RTCRtpScriptTransform === 'function';
+}
+
+export class Media {
+  readonly #options: MediaOptions;
+  readonly #abort = new AbortController();
+  #failures = 0;
+  #peer: RTCPeerConnection | null = null;
+  #channel: RTCDataChannel | null = null;
+  #worker: Worker | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: MediaOptions) {
+    this.#options = options;
+    // Another network is there: what was tried before is no measure for it.
+    window.addEventListener('online', () => this.restart(), { signal: this.#abort.signal });
+    void this.#connect();
+  }
+
+  get open(): boolean {
+    return this.#channel?.readyState === 'open';
+  }
+
+  take(signal: Signal): void {
+    switch (signal.type) {
+      case 'answer':
+        this.#peer?.setRemoteDescription(signal).catch((error: unknown) => this.#lost(error));
+        break;
+      case 'close':
+        this.#lost('the agent closed it');
+        break;
+      case 'offer':
+        break;
+    }
+  }
+
+  /** False when it was not sent. What was may still be lost. */
+  send(message: Uint8Array<ArrayBuffer>): boolean {
+    if (!this.#channel || this.#channel.readyState !== 'open') return false;
+    try {
+      this.#channel.send(message);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** It does not carry any more: makes another one. */
+  restart(): void {
+    this.#failures = 0;
+    if (this.#peer) this.#options.signal({ type: 'close' });
+    this.#close();
+    void this.#connect();
+  }
+
+  stop(): void {
+    this.#abort.abort();
+    this.#close();
+  }
+
+  async #connect(): Promise<void> {
+    let iceServers: RTCIceServer[] = [];
+    try {
+      iceServers = await this.#options.iceServers();
+    } catch {
+      // Most networks need none.
+    }
+    if (this.#abort.signal.aborted || this.#peer) return;
+    const peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    this.#peer = peer;
+    this.#timer = setTimeout(() => this.#lost('no connection in time'), PATIENCE);
+    peer.addEventListener('connectionstatechange', () => {
+      if (peer === this.#peer && ['failed', 'disconnected', 'closed'].includes(peer.connectionState)) this.#lost(peer.connectionState);
+    });
+    try {
+      this.#addChannel(peer);
+      if (takesFrames()) this.#addVideo(peer);
+      await peer.setLocalDescription();
+      if (iceServers.length > 0) await gathered(peer);
+      const { sdp } = peer.localDescription ?? {};
+      if (peer === this.#peer && sdp) this.#options.signal({ type: 'offer', sdp });
+    } catch (error) {
+      if (peer === this.#peer) this.#lost(error);
+    }
+  }
+
+  #addChannel(peer: RTCPeerConnection): void {
+    const channel = peer.createDataChannel(INPUT_CHANNEL, { ordered: false, maxRetransmits: 0 });
+    channel.binaryType = 'arraybuffer';
+    this.#channel = channel;
+    channel.addEventListener('open', () => {
+      if (channel !== this.#channel) return;
+      clearTimeout(this.#timer);
+      this.#failures = 0;
+      this.#options.onOpen(true);
+    });
+    channel.addEventListener('close', () => {
+      if (channel === this.#channel) this.#lost('the data channel was closed');
+    });
+    channel.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
+      if (channel === this.#channel && data instanceof ArrayBuffer) this.#options.onMessage(data);
+    });
+  }
+
+  #addVideo(peer: RTCPeerConnection): void {
+    const { receiver } = peer.addTransceiver('video', { direction: 'recvonly' });
+    this.#worker = new Worker(new URL('./rtpWorker.ts', import.meta.url), { type: 'module' });
+    const { port1, port2 } = new MessageChannel();
+    receiver.transform = new RTCRtpScriptTransform(this.#worker, { port: port2 }, [port2]);
+    this.#options.onUnits(port1);
+  }
+
+  #lost(reason: unknown): void {
+    console.info('No WebRTC:', reason);
+    this.#close();
+    if (this.#abort.signal.aborted) return;
+    this.#timer = setTimeout(() => void this.#connect(), backoff(++this.#failures, AGAIN));
+  }
+
+  #close(): void {
+    clearTimeout(this.#timer);
+    const wasOpen = this.#channel !== null;
+    const peer = this.#peer;
+    this.#peer = null;
+    this.#channel = null;
+    peer?.close();
+    this.#worker?.terminate();
+    this.#worker = null;
+    if (wasOpen) this.#options.onOpen(false);
+  }
+}
+
+/** Resolves when a relay's candidates are known, or it has taken long enough. */
+function gathered(peer: RTCPeerConnection): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, GATHERING);
+    peer.addEventListener('icegatheringstatechange', () => {
+      if (peer.iceGatheringState !== 'complete') return;
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
