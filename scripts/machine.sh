@@ -16,8 +16,8 @@ session_packages=(
   xserver-xorg-core xserver-xorg-video-dummy
 )
 
-# To test: a browser, PostgreSQL, something to look at X with, and the linter for these scripts.
-test_packages=(chromium git imagemagick postgresql python3-pip shellcheck x11-utils xdotool)
+# To test: browsers, PostgreSQL, something to look at X with, and the linter for these scripts.
+test_packages=(chromium firefox-esr git imagemagick postgresql python3-pip shellcheck x11-utils xdotool)
 
 # Oldest Rust that builds the workspace: `rust-version` of Cargo.toml.
 rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/Cargo.toml")

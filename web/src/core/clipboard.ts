@@ -49,8 +49,8 @@ export class Clipboard {
   readonly #order = new ClipboardOrder();
   readonly #abort = new AbortController();
   #readable = false;
-  /** Whether Shift was held with the V that makes the next paste event. */
-  #shift = false;
+  /** The V pressed on the picture that makes the next paste event. */
+  #awaited: { shift: boolean } | null = null;
   #enabled = false;
 
   constructor(options: ClipboardOptions) {
@@ -64,6 +64,8 @@ export class Clipboard {
     // Before noVNC's listener on the canvas, which would swallow the event and with it the paste.
     element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
     document.addEventListener('paste', (event) => this.#paste(event), { signal });
+    // On Linux the middle button makes a paste event as well, which GIMP has another use for.
+    document.addEventListener('pointerdown', () => (this.#awaited = null), { signal, capture: true });
     void this.#watchPermission();
   }
 
@@ -122,17 +124,19 @@ export class Clipboard {
     const key = event.key.toLowerCase();
     if (key === 'c' || key === 'x') this.#order.copiedInSession();
     if (key !== 'v') return;
-    this.#shift = event.shiftKey;
-    if (!this.#readable && !event.repeat) event.stopPropagation();
+    if (this.#readable || event.repeat) return;
+    this.#awaited = { shift: event.shiftKey };
+    event.stopPropagation();
   }
 
+  // Its target says little: Firefox sends it to where text is selected, not to where the focus is.
   #paste(event: ClipboardEvent): void {
-    if (!this.#enabled || this.#readable || !(event.target instanceof Node)) return;
-    if (!this.#options.element.contains(event.target) && event.target !== document.body) return;
-    if (event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement) return;
+    const awaited = this.#awaited;
+    this.#awaited = null;
+    if (!this.#enabled || this.#readable || !awaited) return;
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
     if (this.#order.takeLocal(text)) this.#options.send(text);
-    this.#options.typePaste(this.#shift);
+    this.#options.typePaste(awaited.shift);
   }
 }

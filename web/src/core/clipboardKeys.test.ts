@@ -31,10 +31,10 @@ function press(key: string, shiftKey: boolean): boolean {
   return arrived;
 }
 
-function paste(text: string): void {
+function paste(text: string, target: Element = canvas): void {
   const data = new DataTransfer();
   data.setData('text/plain', text);
-  canvas.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+  target.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
 }
 
 test('the text goes first, then the V', () => {
@@ -53,5 +53,19 @@ test('Ctrl+Shift+V stays itself, and the next Ctrl+V too', () => {
 
 test('other keys reach the picture', () => {
   expect(press('c', false)).toBe(true);
+  expect(done).toEqual([]);
+});
+
+test('Firefox tells of the paste where text is selected, not where the focus is', () => {
+  const elsewhere = document.body.appendChild(document.createElement('p'));
+  expect(press('v', false)).toBe(false);
+  paste('sienna', elsewhere);
+  expect(done.at(-1)).toBe('type v');
+});
+
+test('what the middle button pastes is not for the session', () => {
+  press('v', false);
+  canvas.dispatchEvent(new PointerEvent('pointerdown', { button: 1, bubbles: true }));
+  paste('vermilion');
   expect(done).toEqual([]);
 });

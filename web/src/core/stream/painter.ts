@@ -224,7 +224,7 @@ export class Painter {
         break;
       case 'video': {
         const frame = nextFrame();
-        if (frame) for (const rect of op.rects) surface.frame(frame, rect);
+        if (frame) surface.frame(frame, op.rects);
         break;
       }
     }

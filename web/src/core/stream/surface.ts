@@ -37,8 +37,8 @@ export interface Surface {
   pixels(rect: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void;
   /** Source and destination may overlap. */
   copy(rect: Rect, toX: number, toY: number): void;
-  /** The part of the frame that lies where `rect` is. */
-  frame(frame: Frame, rect: Rect): void;
+  /** The parts of the frame that lie where `rects` are. */
+  frame(frame: Frame, rects: readonly Rect[]): void;
   /** Red, green, blue, 255 of every pixel. */
   read(): Uint8ClampedArray<ArrayBuffer>;
 }
@@ -81,12 +81,22 @@ export class CanvasSurface implements Surface {
     this.#context.drawImage(this.#canvas, x, y, width, height, toX, toY, width, height);
   }
 
-  frame(frame: Frame, { x, y, width, height }: Rect): void {
+  frame(frame: Frame, rects: readonly Rect[]): void {
+    const context = this.#context;
     if (frame instanceof PixelFrame) {
-      this.#context.putImageData(frame.image, frame.x, frame.y, x - frame.x, y - frame.y, width, height);
-    } else {
-      this.#context.drawImage(frame as VideoFrame, x, y, width, height, x, y, width, height);
+      for (const { x, y, width, height } of rects) {
+        context.putImageData(frame.image, frame.x, frame.y, x - frame.x, y - frame.y, width, height);
+      }
+      return;
     }
+    if (rects.length === 0) return;
+    // Once for all of them: each time all of the frame is converted.
+    context.save();
+    context.beginPath();
+    for (const { x, y, width, height } of rects) context.rect(x, y, width, height);
+    context.clip();
+    context.drawImage(frame as VideoFrame, 0, 0);
+    context.restore();
   }
 
   // By way of another canvas: a browser that sees a canvas read too often draws it without the graphics card from then on.

@@ -46,9 +46,9 @@ export class MemorySurface implements Surface {
     this.pixels({ ...rect, x: toX, y: toY }, Uint8ClampedArray.from(before));
   }
 
-  frame(frame: Frame, rect: Rect): void {
+  frame(frame: Frame, rects: readonly Rect[]): void {
     if (!(frame instanceof FakeFrame) || frame.closed > 0) throw new Error('no frame to draw');
-    this.fill(rect, frame.rgb);
+    for (const rect of rects) this.fill(rect, frame.rgb);
   }
 
   read(): Uint8ClampedArray<ArrayBuffer> {
