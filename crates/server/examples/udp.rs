@@ -70,7 +70,7 @@ impl Stage {
         thread::spawn(move || {
             let _ = tell.send(rustix::thread::gettid());
             let agents = move |session| Some(MediaEndpoint::Unix(socket_path(&path, session)));
-            runtime.block_on(Forwarder::new(port, found, Clock::default(), agents).run());
+            runtime.block_on(Forwarder::new(Some(port), found, Clock::default(), agents).run());
         });
         let forwarder = PathBuf::from(format!("/proc/self/task/{}/schedstat", told.recv()?.as_raw_nonzero()));
         let sessions = (0..SESSIONS).map(|_| {

@@ -29,7 +29,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Address of the one UDP port; none: that of `listen`.
     pub udp_listen: Option<UdpListen>,
-    /// Addresses at which browsers reach the UDP port, where the server can't know them.
+    /// Addresses at which browsers reach the UDP port, and the web port for WebRTC by TCP, where the server can't know them.
     pub public_addresses: Vec<PublicAddress>,
     /// URLs of TURN servers, at most 8.
     pub turn_urls: Vec<String>,
@@ -335,7 +335,7 @@ pub const KEYS: &[Key] = &[
     key(
         "public_addresses",
         "ADDRESSES",
-        "Where browsers reach the UDP port, if a router or a proxy is in front",
+        "Where WebRTC reaches the UDP port and the web port, if a router or a proxy is in front",
         "a list of IP addresses, with a port where it is another, like 203.0.113.5 or 203.0.113.5:3478 (in a flag or a \
          variable: separated by commas)",
     ),

@@ -138,18 +138,18 @@ fn addresses(settings: &Settings) -> impl Iterator<Item = Check> {
 fn udp(settings: &Settings) -> Check {
     let name = "UDP port";
     let Some(address) = settings.udp_address() else {
-        return Check::off(name, "switched off; there is no WebRTC, pictures come by WebSocket");
+        return Check::off(name, "switched off; WebRTC goes by TCP only");
     };
     match UdpSocket::bind(address) {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && crate::data_dir::lock(settings).is_err() => {
             Check::ok(name, format!("{address} is in use; a server runs on this data directory"))
         }
-        Err(error) => Check::off(name, format!("{address}: {error}; there is no WebRTC, pictures come by WebSocket"))
+        Err(error) => Check::off(name, format!("{address}: {error}; WebRTC goes by TCP only"))
             .fix("choose another address with udp_listen, or end what listens there"),
         Ok(_)
             if address.ip().is_loopback() && settings.public_url.is_some() && settings.public_addresses.is_empty() =>
         {
-            Check::off(name, format!("{address} is reached from this machine only; others get pictures by WebSocket"))
+            Check::off(name, format!("{address} is reached from this machine only; others have no WebRTC by UDP"))
                 .fix("set udp_listen = \"0.0.0.0:8080\" or like it, and let that port through the firewall")
         }
         Ok(_) => Check::ok(name, format!("{address} is free")),

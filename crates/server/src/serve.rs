@@ -5,6 +5,7 @@
 //! (the terminal was closed) does the same; with TLS it means to read the certificate again. SIGINT (Ctrl-C)
 //! ends the sessions first, each through its planned end; a second one leaves at once and leaves them running.
 
+mod ice_tcp;
 mod listener;
 mod metrics_page;
 mod prompt;
@@ -30,11 +31,12 @@ use crate::clock::Clock;
 use crate::config::{Settings, TlsMode};
 use crate::gateway::udp::{Port, State};
 use crate::state::App;
+use ice_tcp::IceTcp;
 use listener::{Listener, Peer};
 use prompt::Prompt;
 use signals::{Ending, Signals};
 
-/// Longest time for a request's headers, and for a TLS handshake.
+/// Longest time for a connection's first byte, for a TLS handshake and for a request's headers.
 const HEADERS_LIMIT: Duration = Duration::from_secs(10);
 /// How long requests may take to finish when the server ends.
 const GRACE: Duration = Duration::from_secs(10);
@@ -84,7 +86,7 @@ async fn end_sessions(app: &App) {
 pub struct Sockets {
     web: TcpListener,
     metrics: Option<TcpListener>,
-    /// None: switched off. Without it pictures come by WebSocket, so that a failure does not stop the server.
+    /// None: switched off. Without it WebRTC goes by TCP, so that a failure does not stop the server.
     udp: Result<Option<Port>, String>,
 }
 
@@ -136,9 +138,9 @@ pub fn start(app: App, sockets: Sockets) -> anyhow::Result<Running> {
         tracing::info!("metrics are at http://{}/metrics", listener.local_addr()?);
         app.background.spawn(metrics_page::serve(listener));
     }
-    app.media.start(&app, sockets.udp);
+    app.media.start(&app, sockets.web.local_addr()?, sockets.udp);
     if let State::Failed(why) = app.media.state() {
-        tracing::warn!("there is no WebRTC, pictures come by WebSocket: {why}");
+        tracing::warn!("there is no UDP port, WebRTC goes by TCP only: {why}");
     }
     let handle = Handle::new();
     let listener = Listener::new(sockets.web, app.settings.max_connections);
@@ -148,10 +150,13 @@ pub fn start(app: App, sockets: Sockets) -> anyhow::Result<Running> {
         Some(certificate) => {
             let config = certificate.config()?;
             app.background.spawn(certificate.keep_fresh(config.clone()));
-            let acceptor = RustlsAcceptor::new(config).handshake_timeout(HEADERS_LIMIT);
-            tokio::spawn(run(server.acceptor(Prompt::new(acceptor, HEADERS_LIMIT)), service))
+            let acceptor = Prompt::new(RustlsAcceptor::new(config).handshake_timeout(HEADERS_LIMIT), HEADERS_LIMIT);
+            tokio::spawn(run(server.acceptor(IceTcp::new(acceptor, HEADERS_LIMIT, &app)), service))
         }
-        None => tokio::spawn(run(server.acceptor(Prompt::new(DefaultAcceptor::new(), HEADERS_LIMIT)), service)),
+        None => {
+            let acceptor = Prompt::new(DefaultAcceptor::new(), HEADERS_LIMIT);
+            tokio::spawn(run(server.acceptor(IceTcp::new(acceptor, HEADERS_LIMIT, &app)), service))
+        }
     };
     Ok(Running { app, handle, serving })
 }
@@ -203,7 +208,7 @@ fn say(text: &str) {
 fn greeting(settings: &Settings, udp: &State) -> String {
     let mut text = format!("GIMP Streaming Platform is ready: {}", settings.public_url());
     if let State::Failed(why) = udp {
-        text.push_str(&format!("\nThere is no WebRTC, pictures come by WebSocket: {why}. See the setting udp_listen."));
+        text.push_str(&format!("\nThere is no UDP port, WebRTC goes by TCP only: {why}. See the setting udp_listen."));
     }
     if settings.tls == TlsMode::SelfSigned {
         text.push_str("\nThe certificate is self-signed: browsers warn before they show the first page.");

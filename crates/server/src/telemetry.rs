@@ -66,9 +66,18 @@ fn describe() {
         "Rows of the access log that were not written"
     );
     metrics::describe_gauge!("gimp_platform_connections", "Open connections");
-    metrics::describe_counter!("gimp_platform_udp_datagrams_total", "Datagrams forwarded, by direction");
-    metrics::describe_counter!("gimp_platform_udp_dropped_total", "Datagrams that were not forwarded, by reason");
-    metrics::describe_gauge!("gimp_platform_udp_flows", "Browsers' ends that datagrams go to and fro");
+    metrics::describe_counter!(
+        "gimp_platform_media_datagrams_total",
+        "Datagrams of WebRTC forwarded, by transport and direction"
+    );
+    metrics::describe_counter!(
+        "gimp_platform_media_dropped_total",
+        "Datagrams of WebRTC that were not forwarded, by transport and reason"
+    );
+    metrics::describe_gauge!(
+        "gimp_platform_media_flows",
+        "Browsers' ends that datagrams of WebRTC go to and fro, by transport"
+    );
     metrics::describe_counter!("gimp_platform_account_events_total", "Entries of the audit trail, by kind");
     metrics::describe_gauge!("gimp_platform_sessions", "Sessions by status");
     metrics::describe_counter!("gimp_platform_session_ends_total", "Ended sessions, by reason");

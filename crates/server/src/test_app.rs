@@ -13,7 +13,7 @@ mod postgres;
 
 pub(crate) use client::{Answer, Client};
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sea_orm::{ActiveModelTrait, ActiveValue::Set};
 use time::Duration;
@@ -154,14 +154,19 @@ impl TestApp {
     /// Serves on a TCP port and a UDP port of 127.0.0.1 as well, for WebSockets, event streams and WebRTC. Ends with the
     /// test.
     pub async fn listen(&self) -> SocketAddr {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let udp_listen = Some(UdpListen::At(any));
-        let mut settings = Settings { listen: any, udp_listen, ..(*self.app.settings).clone() };
+        self.listen_with_udp(UdpListen::At(ANY_PORT)).await
+    }
+
+    /// The same with another UDP port, or none.
+    pub async fn listen_with_udp(&self, udp: UdpListen) -> SocketAddr {
+        let mut settings = Settings { listen: ANY_PORT, udp_listen: Some(udp), ..(*self.app.settings).clone() };
         let sockets = Sockets::bind(&mut settings).await.expect("a port");
         crate::serve::start(self.app.clone(), sockets).expect("serves");
         settings.listen
     }
 }
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Password of `TestApp::user`.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";

@@ -176,10 +176,10 @@ fn a_udp_port_that_is_taken_is_told_and_stops_nothing() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let server = Server::start(&["--udp-listen", &address]);
-    let expected = format!("There is no WebRTC, pictures come by WebSocket: UDP {address}: Address already in use");
+    let expected = format!("There is no UDP port, WebRTC goes by TCP only: UDP {address}: Address already in use");
     assert!(server.greeting().contains(&expected), "{}", server.greeting());
     assert!(server.get("/healthz").starts_with("HTTP/1.0 200"));
-    server.log_after("there is no WebRTC");
+    server.log_after("there is no UDP port");
 }
 
 #[test]
@@ -234,6 +234,12 @@ fn a_certificate_of_its_own_is_made_once_and_kept_private() {
     let mut text = vec![];
     let _ = plain.read_to_end(&mut text);
     assert!(!text.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&text));
+
+    // WebRTC by TCP is told from TLS, and a stranger's gets no answer.
+    let mut stranger = server.connect();
+    stranger.write_all(b"\0\x14\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl").unwrap();
+    assert_eq!(stranger.read(&mut [0; 16]).unwrap(), 0);
+    assert!(program::get(tls(&server, &made, &[]), "/healthz").starts_with("HTTP/1.0 200"));
 
     server.restart();
     assert_eq!(std::fs::read(&certificate).unwrap(), made);

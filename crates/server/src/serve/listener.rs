@@ -1,6 +1,7 @@
 //! A TCP listener that holds at most so many connections; more wait in the kernel's queue.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -69,6 +70,18 @@ impl AddrListener<Connection, Peer> for Listener {
 pub struct Connection {
     tcp: TcpStream,
     _slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Waits for the first byte and leaves it to be read; None: there won't be one.
+    pub async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        Ok((self.tcp.peek(&mut first).await? > 0).then_some(first[0]))
+    }
+
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.tcp.peer_addr()
+    }
 }
 
 impl Drop for Connection {

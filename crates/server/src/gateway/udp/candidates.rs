@@ -1,4 +1,4 @@
-//! At which addresses browsers are told to try the UDP port. A server rarely knows the address it is reached at, but the
+//! At which addresses browsers are told to try the UDP port and the web port, which takes ICE-TCP. A server rarely knows the address it is reached at, but the
 //! browser has just reached it: what that tells comes first.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,8 +8,14 @@ use protocol::media::Transport;
 
 use crate::config::PublicAddress;
 
-/// Most candidates told.
-const LIMIT: usize = 16;
+/// Most candidates told: 16 of both. A browser has one end for all that it reaches by UDP, but makes a connection to each
+/// that it reaches by TCP.
+fn limit(transport: Transport) -> usize {
+    match transport {
+        Transport::Udp => 12,
+        Transport::Tcp => 4,
+    }
+}
 
 /// How a browser reached the server.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +28,9 @@ pub struct Way {
     pub client: IpAddr,
 }
 
-/// Best first. `interfaces` are asked for only where nothing better is known.
+/// Of the port that is bound to `bound`, best first. `interfaces` are asked for only where nothing better is known.
 pub fn candidates(
+    transport: Transport,
     bound: SocketAddr,
     public: &[PublicAddress],
     way: Way,
@@ -62,8 +69,8 @@ pub fn candidates(
 
     let mut candidates: Vec<MediaCandidate> = vec![];
     for (address, port) in found {
-        let candidate = MediaCandidate { address, port, transport: Transport::Udp };
-        if candidates.len() < LIMIT && !candidates.contains(&candidate) {
+        let candidate = MediaCandidate { address, port, transport };
+        if candidates.len() < limit(transport) && !candidates.contains(&candidate) {
             candidates.push(candidate);
         }
     }
@@ -103,9 +110,12 @@ mod tests {
     fn found(bound: &str, public: &[&str], way: Way) -> Vec<String> {
         let public: Vec<PublicAddress> = public.iter().map(|text| text.parse().unwrap()).collect();
         let interfaces = || ["127.0.0.1", "169.254.1.1", "198.51.100.1", "2001:db8::1", "fe80::1"].map(ip).to_vec();
-        let candidates = candidates(bound.parse().unwrap(), &public, way, interfaces);
-        assert!(candidates.iter().all(|candidate| candidate.transport == Transport::Udp));
-        candidates.iter().map(|one| SocketAddr::new(one.address, one.port).to_string()).collect()
+        let of = |transport| candidates(transport, bound.parse().unwrap(), &public, way, interfaces);
+        let (udp, tcp) = (of(Transport::Udp), of(Transport::Tcp));
+        let by_tcp = |one: &MediaCandidate| MediaCandidate { transport: Transport::Tcp, ..*one };
+        assert!(udp.iter().all(|candidate| candidate.transport == Transport::Udp));
+        assert_eq!(tcp, udp.iter().take(limit(Transport::Tcp)).map(by_tcp).collect::<Vec<_>>());
+        udp.iter().map(|one| SocketAddr::new(one.address, one.port).to_string()).collect()
     }
 
     #[test]
@@ -161,7 +171,7 @@ mod tests {
         assert_eq!(found("0.0.0.0:1", &[], six), ["198.51.100.1:1"]);
         let public: Vec<String> = (0..40).map(|last| format!("203.0.113.{}", last / 2)).collect();
         let public: Vec<&str> = public.iter().map(String::as_str).collect();
-        assert_eq!(found("0.0.0.0:1", &public, six).len(), LIMIT);
+        assert_eq!(found("0.0.0.0:1", &public, six).len(), limit(Transport::Udp));
     }
 
     #[test]

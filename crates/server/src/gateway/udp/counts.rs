@@ -1,11 +1,12 @@
 //! What the forwarder counts: how much goes through, and why the rest does not.
 
 use metrics::{Counter, Gauge};
+use protocol::media::Transport;
 
 /// Why a datagram goes no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
-    /// From an end that has shown no user name, and not about to.
+    /// From an end that has shown no user name, and not about to; empty; a connection that begins with anything else.
     Unknown,
     /// An ICE check whose user name no server of ours minted.
     BadUserName,
@@ -27,7 +28,7 @@ pub enum Dropped {
     Malformed,
     /// From an agent: to an end that its session has not been heard of from lately.
     NotItsOwn,
-    /// The network or the kernel would not have it.
+    /// The network or the kernel would not have it, or who is connected reads too slowly.
     NotSent,
 }
 
@@ -48,24 +49,52 @@ const REASONS: [(Dropped, &str); 12] = [
 
 /// Counters looked up once: looking one up costs as much as forwarding a datagram.
 pub struct Counts {
+    udp: Counted,
+    tcp: Counted,
+}
+
+impl Counts {
+    #[must_use]
+    pub fn new() -> Self {
+        Self { udp: Counted::new("udp"), tcp: Counted::new("tcp") }
+    }
+
+    #[must_use]
+    pub fn of(&self, transport: Transport) -> &Counted {
+        match transport {
+            Transport::Udp => &self.udp,
+            Transport::Tcp => &self.tcp,
+        }
+    }
+}
+
+/// What goes by one transport.
+pub struct Counted {
     /// Browser to agent.
-    pub up: Counter,
+    up: Counter,
     /// Agent to browser.
     pub down: Counter,
     pub flows: Gauge,
     dropped: [Counter; REASONS.len()],
 }
 
-impl Counts {
-    #[must_use]
-    pub fn new() -> Self {
-        let forwarded = |direction| metrics::counter!("gimp_platform_udp_datagrams_total", "direction" => direction);
+impl Counted {
+    fn new(transport: &'static str) -> Self {
+        let forwarded = |direction| metrics::counter!("gimp_platform_media_datagrams_total", "transport" => transport, "direction" => direction);
+        let dropped = |(_, reason)| metrics::counter!("gimp_platform_media_dropped_total", "transport" => transport, "reason" => reason);
         Self {
             up: forwarded("up"),
             down: forwarded("down"),
-            flows: metrics::gauge!("gimp_platform_udp_flows"),
-            dropped: REASONS
-                .map(|(_, reason)| metrics::counter!("gimp_platform_udp_dropped_total", "reason" => reason)),
+            flows: metrics::gauge!("gimp_platform_media_flows", "transport" => transport),
+            dropped: REASONS.map(dropped),
+        }
+    }
+
+    /// What became of a datagram from a browser.
+    pub fn up(&self, passed: Result<(), Dropped>) {
+        match passed {
+            Ok(()) => self.up.increment(1),
+            Err(why) => self.dropped(why, 1),
         }
     }
 

@@ -2,11 +2,14 @@
 //! that were let in for its session, and not faster than a picture needs.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::media::{HEADER, MAX_MESSAGE, Remote};
+use bytes::Bytes;
+use protocol::media::{HEADER, MAX_MESSAGE, Remote, Transport};
 use quinn_udp::Transmit;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::counts::Dropped;
@@ -89,11 +92,12 @@ impl Down {
         let (to, size) = match Remote::decode(&self.buffer[at..at + length]) {
             Ok((to, datagram)) => (to, datagram.len()),
             Err(_) => {
-                self.shared.counts.dropped(Dropped::Malformed, 1);
+                // Nobody knows to whom.
+                self.shared.counts.of(Transport::Udp).dropped(Dropped::Malformed, 1);
                 return self.allowance.spend(length + OVERHEAD).await;
             }
         };
-        let fits = self.batch.is_some_and(|batch| batch.takes(to, size, self.shared.port.segments()));
+        let fits = self.batch.is_some_and(|batch| batch.takes(to, size, self.shared.segments()));
         if !fits {
             self.flush().await;
         }
@@ -106,37 +110,44 @@ impl Down {
     async fn flush(&mut self) {
         let Some(batch) = self.batch.take() else { return };
         let count = batch.count() as u64;
+        let counts = self.shared.counts.of(batch.to.transport());
         let route = self.shared.flows().route(self.session, &batch.to, Instant::now());
-        match route {
-            Some(route) => {
-                let sent = self.send(batch, route).await;
-                self.shared.counts.down.increment(sent);
-                self.shared.counts.dropped(Dropped::NotSent, count - sent);
+        let sent = match route {
+            Some(Route::Udp { to, from }) => Some(self.send(batch, to, from).await),
+            Some(Route::Tcp(connection)) => Some(self.queue(batch, &connection)),
+            None => None,
+        };
+        match sent {
+            Some(sent) => {
+                counts.down.increment(sent);
+                counts.dropped(Dropped::NotSent, count - sent);
             }
-            None => self.shared.counts.dropped(Dropped::NotItsOwn, count),
+            None => counts.dropped(Dropped::NotItsOwn, count),
         }
         self.allowance.spend(batch.length + batch.count() * OVERHEAD).await;
     }
 
     /// Tells how many were sent.
-    async fn send(&self, batch: Batch, route: Route) -> u64 {
+    async fn send(&self, batch: Batch, to: SocketAddr, from: Option<IpAddr>) -> u64 {
+        let Some(port) = &self.shared.port else { return 0 };
         let contents = &self.buffer[..batch.length];
-        let transmit = |contents, segment_size| Transmit {
-            destination: route.to,
-            ecn: None,
-            contents,
-            segment_size,
-            src_ip: route.from,
-        };
-        if self.shared.port.send(&transmit(contents, Some(batch.segment))).await.is_ok() {
+        let transmit =
+            |contents, segment_size| Transmit { destination: to, ecn: None, contents, segment_size, src_ip: from };
+        if port.send(&transmit(contents, Some(batch.segment))).await.is_ok() {
             return batch.count() as u64;
         }
         // Not every way out takes several at once, and one that is too long must not take the others along.
         let mut sent = 0;
         for datagram in contents.chunks(batch.segment) {
-            sent += u64::from(self.shared.port.send(&transmit(datagram, None)).await.is_ok());
+            sent += u64::from(port.send(&transmit(datagram, None)).await.is_ok());
         }
         sent
+    }
+
+    /// The same onto a connection. Who reads too slowly loses the newest, as where a network is full.
+    fn queue(&self, batch: Batch, connection: &mpsc::Sender<Bytes>) -> u64 {
+        let datagrams = self.buffer[..batch.length].chunks(batch.segment);
+        datagrams.map(|datagram| u64::from(connection.try_send(Bytes::copy_from_slice(datagram)).is_ok())).sum()
     }
 }
 

@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lru::LruCache;
-use protocol::media::Remote;
+use protocol::media::{Remote, Transport};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::ids::SessionId;
@@ -16,7 +18,7 @@ use crate::ids::SessionId;
 pub struct Limits {
     /// Ends of all sessions.
     pub total: usize,
-    /// Ends of one session: each viewer tries several paths and stays on one.
+    /// Ends of one session: each viewer tries several paths by each transport and stays on one.
     pub per_session: usize,
     /// An end that was silent so long is forgotten. A browser checks its path every five seconds, and one that no longer
     /// does no longer consents to be sent anything (RFC 7675 section 5.1).
@@ -28,16 +30,20 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { total: 16_384, per_session: 16, idle: seconds(30), replaceable: seconds(10) }
+        Self { total: 16_384, per_session: 32, idle: seconds(30), replaceable: seconds(10) }
     }
 }
 
 /// How an end is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
-    pub to: SocketAddr,
-    /// Our address that it knows; None: the kernel's choice.
-    pub from: Option<IpAddr>,
+#[derive(Debug, Clone)]
+pub enum Route {
+    Udp {
+        to: SocketAddr,
+        /// Our address that it knows; None: the kernel's choice.
+        from: Option<IpAddr>,
+    },
+    /// To its connection, which ends when this is dropped: keep it nowhere else.
+    Tcp(mpsc::Sender<Bytes>),
 }
 
 #[derive(Debug)]
@@ -74,9 +80,10 @@ impl<L> Flows<L> {
         Self { limits, flows: LruCache::unbounded_with_hasher(RandomState::new()), groups: HashMap::new() }
     }
 
+    /// How many ends there are by a transport.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.flows.len()
+    pub fn count(&self, transport: Transport) -> usize {
+        self.flows.iter().filter(|(end, _)| end.transport() == transport).count()
     }
 
     /// The session an end belongs to, which it was heard of now.
@@ -97,7 +104,7 @@ impl<L> Flows<L> {
     pub fn route(&self, session: SessionId, end: &Remote, now: Instant) -> Option<Route> {
         let flow = self.flows.peek(end)?;
         let allowed = flow.session == session && now.saturating_duration_since(flow.heard) < self.limits.idle;
-        allowed.then_some(flow.route)
+        allowed.then(|| flow.route.clone())
     }
 
     /// The link of a session that has flows.
@@ -144,6 +151,14 @@ impl<L> Flows<L> {
         let over: Vec<_> =
             self.groups.iter().filter(|(session, group)| over(**session, &group.link)).map(|(id, _)| *id).collect();
         over.into_iter().for_each(|session| self.close_session(session));
+    }
+
+    /// Forgets an end whose connection is gone, if it has no new one.
+    pub fn hang_up(&mut self, end: &Remote) {
+        let gone = |flow: &Flow| matches!(&flow.route, Route::Tcp(connection) if connection.is_closed());
+        if self.flows.peek(end).is_some_and(gone) {
+            self.close(end);
+        }
     }
 
     /// Forgets all of a session.

@@ -1,9 +1,9 @@
-//! From browsers to agents, and who gets in. One task reads the port; each session's way back is a task of its own, in
-//! `down`.
+//! From browsers to agents, and who gets in. One task reads the UDP port, and one each connection, in `tcp`; each session's
+//! way back is a task of its own, in `down`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use governor::Quota;
@@ -75,18 +75,20 @@ impl Port {
     }
 }
 
-/// What both directions use.
+/// What all directions use.
 pub(super) struct Shared {
-    pub port: Port,
+    /// None: there is only TCP.
+    pub port: Option<Port>,
     pub counts: Counts,
     flows: Mutex<Flows<Link>>,
+    names: UserNames,
+    clock: Clock,
+    agents: Box<Agents>,
+    paths: Limit<IpAddr>,
 }
 
-impl Shared {
-    pub fn flows(&self) -> MutexGuard<'_, Flows<Link>> {
-        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// Finds the agents of sessions that run here.
+type Agents = dyn Fn(SessionId) -> Option<MediaEndpoint> + Send + Sync;
 
 /// The connection to a session's agent.
 pub(super) struct Link {
@@ -94,24 +96,136 @@ pub(super) struct Link {
     down: AbortOnDropHandle<()>,
 }
 
-/// Forwards between the port and the agents that `agents` finds: those of sessions that run here.
-pub struct Forwarder<A: Fn(SessionId) -> Option<MediaEndpoint>> {
-    shared: Arc<Shared>,
-    names: UserNames,
-    clock: Clock,
-    agents: A,
-    paths: Limit<IpAddr>,
-}
-
-impl<A: Fn(SessionId) -> Option<MediaEndpoint>> Forwarder<A> {
-    pub fn new(port: Port, names: UserNames, clock: Clock, agents: A) -> Self {
-        Self::with_limits(port, names, clock, agents, Limits::default())
+impl Shared {
+    pub fn flows(&self) -> MutexGuard<'_, Flows<Link>> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn with_limits(port: Port, names: UserNames, clock: Clock, agents: A, limits: Limits) -> Self {
-        let flows = Mutex::new(Flows::new(limits));
+    /// Datagrams that are sent at once.
+    pub fn segments(&self) -> usize {
+        self.port.as_ref().map_or(BATCH_SIZE, Port::segments)
+    }
+
+    /// One datagram of the UDP port, from `to` to `from`.
+    fn forward(
+        self: &Arc<Self>,
+        datagram: &[u8],
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), Dropped> {
+        if datagram.len() > MAX_DATAGRAM {
+            return Err(Dropped::Oversized);
+        }
+        let end = Remote::new(to, Transport::Udp);
+        let known = self.flows().hear(&end, now);
+        let (session, link) = match (known, BindingRequest::parse(datagram)) {
+            (Some(known), None) => known,
+            (None, None) => return Err(Dropped::Unknown),
+            // A port of a browser's network can pass from one session to another.
+            (known, Some(check)) => {
+                let claim = claim(&check)?;
+                match known {
+                    Some(known) if known.0 == claim.session() => known,
+                    _ => (claim.session(), self.admit(&claim, end, Route::Udp { to, from }, now)?),
+                }
+            }
+        };
+        self.pass(&link, session, end, datagram)
+    }
+
+    /// The first datagram of the connection that `route` reaches: whose it is now.
+    pub fn connect(
+        self: &Arc<Self>,
+        datagram: &[u8],
+        end: Remote,
+        route: Route,
+        now: Instant,
+    ) -> Result<(SessionId, Arc<Link>), Dropped> {
+        let claim = claim(&BindingRequest::parse(datagram).ok_or(Dropped::Unknown)?)?;
+        Ok((claim.session(), self.admit(&claim, end, route, now)?))
+    }
+
+    /// To the agent.
+    pub fn pass(&self, link: &Link, session: SessionId, end: Remote, datagram: &[u8]) -> Result<(), Dropped> {
+        match link.agent.try_send(&[IoSlice::new(&end.encode()), IoSlice::new(datagram)]) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Dropped::AgentBusy),
+            Err(_) => {
+                self.flows().close_session(session);
+                Err(Dropped::AgentGone)
+            }
+        }
+    }
+
+    /// Lets an end in that shows a user name of ours.
+    fn admit(self: &Arc<Self>, claim: &Claim, end: Remote, route: Route, now: Instant) -> Result<Arc<Link>, Dropped> {
+        if i64::from(claim.expires()) <= self.clock.now().unix_timestamp() {
+            return Err(Dropped::Expired);
+        }
+        let session = claim.session();
+        // Before the limit: who does not know a session can't use up what its users may.
+        let agent = (self.agents)(session).ok_or(Dropped::NoSession)?;
+        self.paths.check(end.address().ip()).map_err(|_| Dropped::Flooded)?;
+        if !self.names.minted(claim) {
+            return Err(Dropped::BadUserName);
+        }
+        let link = self.link(session, &agent)?;
+        self.flows().open(end, session, &link, route, now).map_err(|_| Dropped::TableFull)?;
+        tracing::debug!(%session, transport = ?end.transport(), "a WebRTC path begins");
+        Ok(link)
+    }
+
+    fn link(self: &Arc<Self>, session: SessionId, agent: &MediaEndpoint) -> Result<Arc<Link>, Dropped> {
+        let known = self.flows().link(session);
+        match known {
+            Some(link) if !link.down.is_finished() => return Ok(link),
+            // A new agent; its other ends show themselves again.
+            Some(_) => self.flows().close_session(session),
+            None => {}
+        }
+        let agent = agent.dial().map_err(|error| {
+            tracing::debug!(%session, %error, "the agent takes no datagrams");
+            Dropped::AgentGone
+        })?;
+        let agent = Arc::new(agent);
+        let down = tokio::spawn(down::run(self.clone(), session, agent.clone()));
+        Ok(Arc::new(Link { agent, down: AbortOnDropHandle::new(down) }))
+    }
+
+    fn sweep(&self) {
+        let mut flows = self.flows();
+        flows.sweep(Instant::now(), |session, link| link.down.is_finished() || (self.agents)(session).is_none());
+        for transport in [Transport::Udp, Transport::Tcp] {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+            self.counts.of(transport).flows.set(flows.count(transport) as f64);
+        }
+    }
+}
+
+fn claim(check: &BindingRequest<'_>) -> Result<Claim, Dropped> {
+    check.user_name.and_then(Claim::parse).ok_or(Dropped::BadUserName)
+}
+
+/// Forwards between browsers and the agents that `agents` finds: those of sessions that run here.
+pub struct Forwarder(Arc<Shared>);
+
+impl Forwarder {
+    /// Without a port it forwards only what comes by TCP.
+    pub fn new(
+        port: Option<Port>,
+        names: UserNames,
+        clock: Clock,
+        agents: impl Fn(SessionId) -> Option<MediaEndpoint> + Send + Sync + 'static,
+    ) -> Self {
+        let flows = Mutex::new(Flows::new(Limits::default()));
         let paths = Limit::new(&clock, Quota::per_second(count(PATHS_PER_SECOND)).allow_burst(count(PATHS_AT_ONCE)));
-        Self { shared: Arc::new(Shared { port, counts: Counts::new(), flows }), names, clock, agents, paths }
+        Self(Arc::new(Shared { port, counts: Counts::new(), flows, names, clock, agents: Box::new(agents), paths }))
+    }
+
+    /// What connections use. They end with the forwarder.
+    pub(super) fn shared(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.0)
     }
 
     /// Until dropped.
@@ -122,9 +236,9 @@ impl<A: Fn(SessionId) -> Option<MediaEndpoint>> Forwarder<A> {
         let mut sweeps = tokio::time::interval(SWEEP_EVERY);
         loop {
             let received = tokio::select! {
-                received = self.shared.port.receive(&mut buffers, &mut meta) => received,
+                received = self.receive(&mut buffers, &mut meta) => received,
                 _ = sweeps.tick() => {
-                    self.sweep();
+                    self.0.sweep();
                     continue;
                 }
             };
@@ -140,98 +254,31 @@ impl<A: Fn(SessionId) -> Option<MediaEndpoint>> Forwarder<A> {
         }
     }
 
+    async fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+        match &self.0.port {
+            Some(port) => port.receive(buffers, meta).await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn take(&self, buffers: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
         let now = Instant::now();
+        let counts = self.0.counts.of(Transport::Udp);
         for (buffer, meta) in buffers.iter().zip(meta) {
             let bytes = buffer.get(..meta.len).unwrap_or_default();
             if bytes.is_empty() {
-                self.shared.counts.dropped(Dropped::Unknown, 1);
+                counts.dropped(Dropped::Unknown, 1);
             }
             for datagram in bytes.chunks(meta.stride.max(1)) {
-                let route = Route { to: meta.addr, from: meta.dst_ip };
-                match self.forward(datagram, route, now) {
-                    Ok(()) => self.shared.counts.up.increment(1),
-                    Err(why) => self.shared.counts.dropped(why, 1),
-                }
+                counts.up(self.0.forward(datagram, meta.addr, meta.dst_ip, now));
             }
         }
-    }
-
-    /// One datagram from the end that `route` reaches.
-    fn forward(&self, datagram: &[u8], route: Route, now: Instant) -> Result<(), Dropped> {
-        if datagram.len() > MAX_DATAGRAM {
-            return Err(Dropped::Oversized);
-        }
-        let end = Remote::new(route.to, Transport::Udp);
-        let known = self.shared.flows().hear(&end, now);
-        let (session, link) = match (known, BindingRequest::parse(datagram)) {
-            (Some(known), None) => known,
-            (None, None) => return Err(Dropped::Unknown),
-            // A port of a browser's network can pass from one session to another.
-            (known, Some(check)) => {
-                let claim = check.user_name.and_then(Claim::parse).ok_or(Dropped::BadUserName)?;
-                match known {
-                    Some(known) if known.0 == claim.session() => known,
-                    _ => (claim.session(), self.admit(&claim, end, route, now)?),
-                }
-            }
-        };
-        match link.agent.try_send(&[IoSlice::new(&end.encode()), IoSlice::new(datagram)]) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Dropped::AgentBusy),
-            Err(_) => {
-                self.shared.flows().close_session(session);
-                Err(Dropped::AgentGone)
-            }
-        }
-    }
-
-    /// Lets an end in that shows a user name of ours.
-    fn admit(&self, claim: &Claim, end: Remote, route: Route, now: Instant) -> Result<Arc<Link>, Dropped> {
-        if i64::from(claim.expires()) <= self.clock.now().unix_timestamp() {
-            return Err(Dropped::Expired);
-        }
-        let session = claim.session();
-        // Before the limit: who does not know a session can't use up what its users may.
-        let agent = (self.agents)(session).ok_or(Dropped::NoSession)?;
-        self.paths.check(route.to.ip()).map_err(|_| Dropped::Flooded)?;
-        if !self.names.minted(claim) {
-            return Err(Dropped::BadUserName);
-        }
-        let link = self.link(session, &agent)?;
-        self.shared.flows().open(end, session, &link, route, now).map_err(|_| Dropped::TableFull)?;
-        tracing::debug!(%session, "a WebRTC path begins");
-        Ok(link)
-    }
-
-    fn link(&self, session: SessionId, agent: &MediaEndpoint) -> Result<Arc<Link>, Dropped> {
-        let known = self.shared.flows().link(session);
-        match known {
-            Some(link) if !link.down.is_finished() => return Ok(link),
-            // A new agent; its other ends show themselves again.
-            Some(_) => self.shared.flows().close_session(session),
-            None => {}
-        }
-        let agent = agent.dial().map_err(|error| {
-            tracing::debug!(%session, %error, "the agent takes no datagrams");
-            Dropped::AgentGone
-        })?;
-        let agent = Arc::new(agent);
-        let down = tokio::spawn(down::run(self.shared.clone(), session, agent.clone()));
-        Ok(Arc::new(Link { agent, down: AbortOnDropHandle::new(down) }))
-    }
-
-    fn sweep(&self) {
-        let mut flows = self.shared.flows();
-        flows.sweep(Instant::now(), |session, link| link.down.is_finished() || (self.agents)(session).is_none());
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        self.shared.counts.flows.set(flows.len() as f64);
     }
 }
 
 /// The ways back use what we use, and would otherwise keep themselves alive.
-impl<A: Fn(SessionId) -> Option<MediaEndpoint>> Drop for Forwarder<A> {
+impl Drop for Forwarder {
     fn drop(&mut self) {
-        self.shared.flows().clear();
+        self.0.flows().clear();
     }
 }

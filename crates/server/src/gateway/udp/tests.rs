@@ -1,10 +1,13 @@
 //! Datagrams between real sockets and a pretended agent that sends them back.
 
+mod tcp;
+
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use protocol::agent::MediaCandidate;
 use protocol::media::{MAX_DATAGRAM, Remote, Transport};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use serde_json::json;
@@ -12,6 +15,7 @@ use time::Duration as Time;
 use tokio::net::UdpSocket;
 
 use super::*;
+use crate::config::UdpListen;
 use crate::driver::MediaEndpoint;
 use crate::driver::fake::FakeAgent;
 use crate::gateway::tests::{Socket, Stage, open};
@@ -110,13 +114,20 @@ impl Browser {
 /// What was counted.
 fn counted(metric: &str) -> u64 {
     let page = crate::telemetry::metrics().render();
-    let line = page.lines().find_map(|line| line.strip_prefix(&format!("gimp_platform_udp_{metric} ")));
+    let line = page.lines().find_map(|line| line.strip_prefix(&format!("gimp_platform_media_{metric} ")));
     line.map_or(0, |count| count.parse().unwrap())
 }
 
+fn forwarded(transport: &str, direction: &str) -> u64 {
+    counted(&format!("datagrams_total{{transport=\"{transport}\",direction=\"{direction}\"}}"))
+}
+
+fn lost(transport: &str, reason: &str) -> u64 {
+    counted(&format!("dropped_total{{transport=\"{transport}\",reason=\"{reason}\"}}"))
+}
+
 async fn dropped(reason: &str, at_least: u64) {
-    let metric = format!("dropped_total{{reason=\"{reason}\"}}");
-    eventually(reason, || counted(&metric) >= at_least).await;
+    eventually(reason, || lost("udp", reason) >= at_least).await;
 }
 
 #[tokio::test]
@@ -124,8 +135,9 @@ async fn datagrams_go_to_the_agent_and_back() {
     let call = Call::new().await;
     let now = u64::try_from(call.stage.app.clock.now().unix_timestamp()).unwrap();
     assert!(call.offer.expires > now + 23 * 3600 && call.offer.expires <= now + 24 * 3600);
-    assert_eq!(call.offer.candidates.len(), 1);
-    assert_eq!(SocketAddr::new(call.offer.candidates[0].address, call.offer.candidates[0].port), call.port);
+    let told = |one: &MediaCandidate| (one.transport, SocketAddr::new(one.address, one.port));
+    let expected = [(Transport::Udp, call.port), (Transport::Tcp, call.stage.address)];
+    assert_eq!(call.offer.candidates.iter().map(told).collect::<Vec<_>>(), expected);
 
     let browser = call.browser().await;
     browser.reaches(&call.check()).await;
@@ -140,8 +152,8 @@ async fn datagrams_go_to_the_agent_and_back() {
     let viewer = call.browser().await;
     viewer.reaches(&check(&offer.ufrag)).await;
     browser.reaches(b"still there").await;
-    assert_eq!(counted("datagrams_total{direction=\"up\"}"), 6);
-    eventually("all are counted", || counted("datagrams_total{direction=\"down\"}") == 6).await;
+    assert_eq!(forwarded("udp", "up"), 6);
+    eventually("all are counted", || forwarded("udp", "down") == 6).await;
 }
 
 #[tokio::test]
@@ -180,7 +192,7 @@ async fn strangers_get_nowhere() {
     stranger.say(&call.mint(SessionId::new(), 60)).await;
     dropped("noSession", 1).await;
     stranger.hears_nothing().await;
-    assert_eq!(counted("datagrams_total{direction=\"up\"}"), 0);
+    assert_eq!(forwarded("udp", "up"), 0);
 }
 
 #[tokio::test]
@@ -225,7 +237,8 @@ async fn an_agent_reaches_only_its_own_browsers() {
     for end in ends {
         call.agent.send_media(end, b"gotcha").unwrap();
     }
-    dropped("notItsOwn", 3).await;
+    dropped("notItsOwn", 2).await;
+    assert_eq!(lost("tcp", "notItsOwn"), 1);
     call.agent.send_media(adas.end(), &[7; MAX_DATAGRAM + 1]).unwrap();
     call.agent.send_media(adas.end(), &[]).unwrap();
     dropped("malformed", 2).await;
@@ -239,7 +252,7 @@ async fn an_agent_reaches_only_its_own_browsers() {
     moved.reaches(&call.check()).await;
     adas.reaches(&check(&call.stage.app.app.media.0.names.mint(session, u32::MAX))).await;
     call.agent.send_media(adas.end(), b"gotcha").unwrap();
-    dropped("notItsOwn", 4).await;
+    dropped("notItsOwn", 3).await;
 }
 
 #[tokio::test]
@@ -264,7 +277,7 @@ async fn who_tries_too_often_is_not_listened_to_and_others_are() {
     let other_key = UserNames::new(&AgentKey::of_bytes([1; 32]));
     let forged = check(&other_key.mint(call.stage.session, u32::MAX));
     let sent = AtomicU16::new(0);
-    let flooded = || counted("dropped_total{reason=\"flooded\"}") > 0;
+    let flooded = || lost("udp", "flooded") > 0;
     while !flooded() && sent.fetch_add(1, Ordering::Relaxed) < 500 {
         for _ in 0..20 {
             flooder.say(&forged).await;
@@ -295,19 +308,26 @@ async fn a_new_agent_is_found() {
 }
 
 #[tokio::test]
-async fn without_a_port_nothing_is_offered() {
-    let app = crate::test_app::TestApp::new().await;
-    app.app.media.start(&app.app, Err("UDP 192.0.2.1:8080: Cannot assign requested address".to_owned()));
-    let address = app.listen().await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, session) = started(&app, &mut ada).await;
-    let stage = Stage { app, address, ada, id, session };
-    let (_stream, _, offer) = offered(&stage, &stage.ada, &stage.id, stage.session).await;
-    assert_eq!(offer, None);
-    let mut root = stage.app.admin("root@example.org").await;
-    let machine = root.get("/api/v1/admin/machine").await.expect(200);
-    let expected = json!({"on": false, "detail": "UDP 192.0.2.1:8080: Cannot assign requested address"});
-    assert_eq!(machine["udp"], expected);
+async fn without_a_port_there_is_tcp() {
+    let nowhere = UdpListen::At("192.0.2.1:0".parse().unwrap());
+    let why = json!({"on": false, "detail": "UDP 192.0.2.1:0: Cannot assign requested address (os error 99)"});
+    for (udp, expected) in
+        [(nowhere, why), (UdpListen::Off, json!({"on": false, "detail": "switched off by udp_listen"}))]
+    {
+        let app = crate::test_app::TestApp::new().await;
+        let address = app.listen_with_udp(udp).await;
+        let mut ada = app.user("ada@example.org").await;
+        let (id, session) = started(&app, &mut ada).await;
+        let stage = Stage { app, address, ada, id, session };
+        let (_stream, _, offer) = offered(&stage, &stage.ada, &stage.id, stage.session).await;
+        let offer = offer.unwrap();
+        let only = MediaCandidate { address: address.ip(), port: address.port(), transport: Transport::Tcp };
+        assert_eq!(offer.candidates, [only]);
+        tcp::Browser::new(address).await.reaches(&check(&offer.ufrag)).await;
+        let mut root = stage.app.admin("root@example.org").await;
+        let machine = root.get("/api/v1/admin/machine").await.expect(200);
+        assert_eq!(machine["udp"], expected);
+    }
 }
 
 /// The agent's socket as in a sandbox: a file in a folder.
@@ -328,14 +348,14 @@ async fn an_agent_that_does_not_read_loses_datagrams_and_nothing_else() {
     let port = Port::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = port.address().unwrap();
     let agents = move |_| Some(MediaEndpoint::Unix(path.clone()));
-    let forwarder = Forwarder::new(port, names.clone(), crate::clock::Clock::default(), agents);
+    let forwarder = Forwarder::new(Some(port), names.clone(), crate::clock::Clock::default(), agents);
     let forwarding = tokio::spawn(forwarder.run());
     let browser = Browser::new(address, "127.0.0.1").await;
     let check = check(&names.mint(SessionId::new(), u32::MAX));
     browser.say(&check).await;
     let agent = tokio::task::spawn_blocking(move || rustix::net::accept(&listener).unwrap()).await.unwrap();
     let mut sent = 0;
-    while counted("dropped_total{reason=\"agentBusy\"}") == 0 && sent < 100_000 {
+    while lost("udp", "agentBusy") == 0 && sent < 100_000 {
         browser.say(&[7; 1000]).await;
         sent += 1;
         tokio::task::yield_now().await;

@@ -20,7 +20,7 @@ fn end(number: u16) -> Remote {
 }
 
 fn route(number: u16) -> Route {
-    Route { to: end(number).address(), from: None }
+    Route::Udp { to: end(number).address(), from: None }
 }
 
 /// Flows whose links are their session's number.
@@ -46,6 +46,10 @@ impl Stage {
     fn hears(&mut self, number: u16, seconds: u64) -> Option<u128> {
         let at = self.at(seconds);
         self.flows.hear(&end(number), at).map(|(_, link)| *link)
+    }
+
+    fn len(&self) -> usize {
+        self.flows.count(Transport::Udp)
     }
 
     fn reaches(&self, of: u128, number: u16, seconds: u64) -> bool {
@@ -75,12 +79,12 @@ fn who_is_silent_is_forgotten_and_takes_the_link_along() {
     assert!(!stage.reaches(7, 1, 59), "it does not consent any more");
     assert_eq!(Arc::strong_count(&link), 2);
     assert_eq!(stage.hears(1, 59), None);
-    assert_eq!((stage.flows.len(), Arc::strong_count(&link)), (0, 1));
+    assert_eq!((stage.len(), Arc::strong_count(&link)), (0, 1));
 
     stage.open(2, 7, 60).unwrap();
     stage.open(3, 7, 70).unwrap();
     stage.flows.sweep(stage.at(95), |_, _| false);
-    assert_eq!((stage.flows.len(), stage.hears(3, 95)), (1, Some(7)));
+    assert_eq!((stage.len(), stage.hears(3, 95)), (1, Some(7)));
 }
 
 #[test]
@@ -88,8 +92,37 @@ fn an_end_can_change_its_session() {
     let mut stage = Stage::new();
     stage.open(1, 7, 0).unwrap();
     stage.open(1, 8, 1).unwrap();
-    assert_eq!((stage.hears(1, 1), stage.flows.len()), (Some(8), 1));
+    assert_eq!((stage.hears(1, 1), stage.len()), (Some(8), 1));
     assert!(!stage.reaches(7, 1, 1) && stage.flows.link(session(7)).is_none());
+}
+
+#[test]
+fn an_end_is_forgotten_with_its_connection_and_the_other_way_round() {
+    let mut stage = Stage::new();
+    let by_tcp = Remote::new(end(1).address(), Transport::Tcp);
+    let connect = |stage: &mut Stage, of| {
+        let (route, connection) = mpsc::channel(1);
+        stage.flows.open(by_tcp, session(of), &Arc::new(of), Route::Tcp(route), stage.start).unwrap();
+        connection
+    };
+    let first = connect(&mut stage, 7);
+    stage.flows.hang_up(&by_tcp);
+    assert!(!first.is_closed() && stage.flows.count(Transport::Tcp) == 1);
+    let second = connect(&mut stage, 8);
+    assert!(first.is_closed());
+    drop(first);
+    stage.flows.hang_up(&by_tcp);
+    assert_eq!(stage.flows.count(Transport::Tcp), 1, "it has a new connection");
+    drop(second);
+    stage.flows.hang_up(&by_tcp);
+    assert_eq!(stage.flows.count(Transport::Tcp), 0);
+
+    let third = connect(&mut stage, 7);
+    stage.open(2, 7, 0).unwrap();
+    stage.flows.hang_up(&end(2));
+    assert_eq!(stage.len(), 1, "it never had one");
+    stage.flows.close_session(session(7));
+    assert!(third.is_closed());
 }
 
 #[test]
@@ -114,7 +147,7 @@ fn the_whole_has_a_bound_too() {
     }
     assert_eq!(stage.open(7, 7, 10), Err(Full));
     stage.open(7, 7, 11).unwrap();
-    assert_eq!((stage.hears(1, 11), stage.flows.len()), (None, 6));
+    assert_eq!((stage.hears(1, 11), stage.len()), (None, 6));
 }
 
 #[test]
@@ -124,9 +157,9 @@ fn a_session_that_is_over_is_forgotten() {
     stage.open(2, 7, 0).unwrap();
     stage.open(3, 8, 0).unwrap();
     stage.flows.sweep(stage.start, |id, link| id == session(7) && *link == 7);
-    assert_eq!((stage.flows.len(), stage.hears(1, 0), stage.hears(3, 0)), (1, None, Some(8)));
+    assert_eq!((stage.len(), stage.hears(1, 0), stage.hears(3, 0)), (1, None, Some(8)));
     stage.flows.close_session(session(8));
-    assert_eq!(stage.flows.len(), 0);
+    assert_eq!(stage.len(), 0);
 }
 
 #[derive(Debug, Clone)]
