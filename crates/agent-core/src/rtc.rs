@@ -238,3 +238,6 @@ fn transport(protocol: Protocol) -> Transport {
         Protocol::Tcp | Protocol::SslTcp | Protocol::Tls => Transport::Tcp,
     }
 }
+
+#[cfg(test)]
+mod tests;
