@@ -1,5 +1,5 @@
 // Starts the platform for a benchmark on free ports with a data directory of its own, and ends it with SIGINT, which
-// ends its sessions too.
+// ends its sessions too; also when the benchmark itself is told to end.
 
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
@@ -9,22 +9,28 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-const binaries = process.env.BENCH_BINARIES ?? path.join(root, 'target/release');
+export const binaries = process.env.BENCH_BINARIES ?? path.join(root, 'target/release');
 
-/** Builds nothing: `bench/run` did. Resolves when /readyz answers 200. */
-export async function startPlatform(extra = []) {
+/** Builds nothing: `bench/run` did. Listens on an address of this machine. Resolves when /readyz answers 200. */
+export async function startPlatform(extra = [], host = '127.0.0.1') {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'gimp-bench-'));
   const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  const url = `http://${host}:${port}`;
   const metricsPort = await freePort();
   const child = spawn(
     path.join(binaries, 'gimp-platform'),
-    ['serve', '--listen', `127.0.0.1:${port}`, '--metrics-listen', `127.0.0.1:${metricsPort}`, '--data-dir', dataDir, ...extra],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, GIMP_PLATFORM_BCRYPT_COST: '4', RUST_LOG: 'warn' } },
+    ['serve', '--listen', `${host}:${port}`, '--metrics-listen', `127.0.0.1:${metricsPort}`, '--data-dir', dataDir, ...extra],
+    { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, GIMP_PLATFORM_BCRYPT_COST: '4', RUST_LOG: 'warn' } },
   );
   let log = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (log = (log + data).slice(-20_000)));
   const exited = new Promise((resolve) => child.once('exit', resolve));
+  const stop = async () => {
+    child.kill('SIGINT');
+    await exited;
+    await rm(dataDir, { recursive: true, force: true });
+  };
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop().then(() => process.exit(1)));
   await until(async () => {
     if (child.exitCode !== null) throw new Error(`the server ended:\n${log}`);
     return (await fetch(`${url}/readyz`).catch(() => null))?.ok;
@@ -34,11 +40,7 @@ export async function startPlatform(extra = []) {
     metrics: `http://127.0.0.1:${metricsPort}`,
     dataDir,
     pid: child.pid,
-    async stop() {
-      child.kill('SIGINT');
-      await exited;
-      await rm(dataDir, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 
@@ -91,6 +93,14 @@ export async function tree(pid) {
   return found;
 }
 
+/** Name, and CPU seconds so far in user and kernel mode; null when it has ended. */
+export async function processOf(pid) {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  if (!stat) return null;
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return { name: stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')')), cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
+}
+
 /** Proportional set size in MiB and CPU seconds of some processes, with their names. */
 export async function usage(pids) {
   let pss = 0;
@@ -98,14 +108,12 @@ export async function usage(pids) {
   const byName = {};
   for (const pid of pids) {
     const rollup = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-    if (!stat) continue;
-    const kib = Number(/^Pss:\s+(\d+)/m.exec(rollup)?.[1] ?? 0);
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    pss += kib / 1024;
-    cpu += (Number(fields[11]) + Number(fields[12])) / 100;
-    const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'));
-    byName[name] = (byName[name] ?? 0) + kib / 1024;
+    const found = await processOf(pid);
+    if (!found) continue;
+    const mib = Number(/^Pss:\s+(\d+)/m.exec(rollup)?.[1] ?? 0) / 1024;
+    pss += mib;
+    cpu += found.cpu;
+    byName[found.name] = (byName[found.name] ?? 0) + mib;
   }
   return { pss, cpu, byName };
 }

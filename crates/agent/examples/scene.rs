@@ -1,13 +1,15 @@
 //! Something to look at, for benchmarks: covers the screen of a session's X server and changes it in ways that can be
 //! timed. Run in the session's network namespace: it connects to the X server's abstract socket.
 //!
-//!   scene DISPLAY XAUTHORITY small|full|half|motion|chart
+//!   scene DISPLAY XAUTHORITY small|full|half|motion|chart|chart-moving
 //!
 //! small   a patch of 300x200 photographic pixels changes with every key
 //! full    all of the screen does
 //! half    half of the screen moves at 60 Hz, and the patch changes with every key beside it
 //! motion  1420x1020 of a photograph are scrolled at 60 Hz
 //! chart   patches of saturated and pale colours
+//! chart-moving  the same under a noise of one level over the whole screen, another one at each frame, so that it is no
+//!         flat colour and goes as video; between 1 and 254, so that the noise changes no patch's mean
 //!
 //! Where time matters the top left shows milliseconds of the clock, modulo 2^24, as 24 squares of 16 pixels: white is 1,
 //! the first is the highest.
@@ -35,11 +37,19 @@ const FRAME: Duration = Duration::from_micros(16_667);
 const SPEED: f64 = 6.0;
 const SQUARE: u16 = 16;
 const BITS: u16 = 24;
+/// A patch of the chart. bench/colours.mjs knows these, and where they lie.
+const SAMPLE: (u16, u16) = (260, 180);
+const COLOURS: [u32; 12] = [
+    0xFF_0000, 0x00_FF00, 0x00_00FF, 0xFF_FF00, 0x00_FFFF, 0xFF_00FF, 0xE0_AC69, 0x8D_5524, 0x80_8080, 0x20_2020,
+    0xF0_F0F0, 0x35_6A9B,
+];
+const NOISE_ROOM: u16 = 200;
 
 struct Scene {
     conn: RustConnection,
     window: Window,
     gc: Gcontext,
+    depth: u8,
     width: u16,
     height: u16,
     photos: Vec<Pixmap>,
@@ -61,6 +71,7 @@ fn main() -> anyhow::Result<()> {
         "half" => scene.moving(scene.width / 2, scene.height - SQUARE, true),
         "motion" => scene.moving(MOTION.0, MOTION.1, false),
         "chart" => scene.chart(),
+        "chart-moving" => scene.chart_moving(),
         other => anyhow::bail!("unknown mode {other}"),
     }
 }
@@ -78,7 +89,7 @@ impl Scene {
         conn.map_window(window)?;
         let gc = conn.generate_id()?;
         conn.create_gc(gc, window, &CreateGCAux::new().graphics_exposures(0))?;
-        let mut scene = Self { conn, window, gc, width: size.width, height: size.height, photos: vec![] };
+        let mut scene = Self { conn, window, gc, depth, width: size.width, height: size.height, photos: vec![] };
         for seed in 0..3 {
             let pixmap = scene.conn.generate_id()?;
             scene.conn.create_pixmap(depth, pixmap, window, PHOTO.0, PHOTO.1)?;
@@ -175,17 +186,12 @@ impl Scene {
     }
 
     fn chart(&self) -> anyhow::Result<()> {
-        const COLOURS: [u32; 12] = [
-            0xFF_0000, 0x00_FF00, 0x00_00FF, 0xFF_FF00, 0x00_FFFF, 0xFF_00FF, 0xE0_AC69, 0x8D_5524, 0x80_8080,
-            0x20_2020, 0xF0_F0F0, 0x35_6A9B,
-        ];
-        // Changes all the time, so that it goes as video.
         for turn in 0_u32.. {
             for (at, colour) in COLOURS.iter().enumerate() {
                 let gc = x11rb::protocol::xproto::ChangeGCAux::new().foreground(colour ^ (turn & 1));
                 self.conn.change_gc(self.gc, &gc)?;
-                let (x, y) = (i16::try_from(at % 4 * 400)?, i16::try_from(at / 4 * 300)?);
-                let rectangle = Rectangle { x: x + 40, y: y + 40, width: 360, height: 260 };
+                let (x, y) = place(at)?;
+                let rectangle = Rectangle { x, y, width: SAMPLE.0, height: SAMPLE.1 };
                 self.conn.poly_fill_rectangle(self.window, self.gc, &[rectangle])?;
             }
             self.conn.flush()?;
@@ -193,6 +199,61 @@ impl Scene {
         }
         Ok(())
     }
+
+    fn chart_moving(&self) -> anyhow::Result<()> {
+        // More than is shown, so that each frame can show another part.
+        let (wide, high) = (self.width + NOISE_ROOM, self.height + NOISE_ROOM);
+        let ground = self.noise(0x80_8080, wide, high)?;
+        let mut samples = Vec::with_capacity(COLOURS.len());
+        for colour in COLOURS {
+            samples.push(self.noise(colour, SAMPLE.0 + NOISE_ROOM, SAMPLE.1 + NOISE_ROOM)?);
+        }
+        // Shown at once: nobody may see the ground without the patches.
+        let whole = self.conn.generate_id()?;
+        self.conn.create_pixmap(self.depth, whole, self.window, self.width, self.height)?;
+        let began = Instant::now();
+        for frame in 1_u32.. {
+            let shift = |step: u32| i16::try_from(frame.wrapping_mul(step) % u32::from(NOISE_ROOM));
+            let (left, top) = (shift(73)?, shift(41)?);
+            self.conn.copy_area(ground, whole, self.gc, left, top, 0, 0, self.width, self.height)?;
+            for (at, sample) in samples.iter().enumerate() {
+                let (x, y) = place(at)?;
+                self.conn.copy_area(*sample, whole, self.gc, left, top, x, y, SAMPLE.0, SAMPLE.1)?;
+            }
+            self.conn.copy_area(whole, self.window, self.gc, 0, 0, 0, 0, self.width, self.height)?;
+            self.conn.flush()?;
+            std::thread::sleep((FRAME * frame).saturating_sub(began.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// A colour with noise: each channel one level less, as it is, or one more.
+    fn noise(&self, colour: u32, width: u16, height: u16) -> anyhow::Result<Pixmap> {
+        let pixmap = self.conn.generate_id()?;
+        self.conn.create_pixmap(self.depth, pixmap, self.window, width, height)?;
+        let mut state = colour | 1;
+        for y in 0..height {
+            let mut row = Vec::with_capacity(usize::from(width) * 4);
+            for _ in 0..width {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let [blue, green, red, _] = colour.to_le_bytes();
+                let grain = |byte: u8, shift: u32| match (state >> shift) % 3 {
+                    0 => byte.clamp(1, 254) - 1,
+                    1 => byte.clamp(1, 254),
+                    _ => byte.clamp(1, 254) + 1,
+                };
+                row.extend([grain(blue, 8), grain(green, 14), grain(red, 20), 0]);
+            }
+            let y = i16::try_from(y)?;
+            self.conn.put_image(ImageFormat::Z_PIXMAP, pixmap, self.gc, width, 1, 0, y, 0, self.depth, &row)?;
+        }
+        Ok(pixmap)
+    }
+}
+
+/// Where a patch of the chart lies.
+fn place(at: usize) -> anyhow::Result<(i16, i16)> {
+    Ok((i16::try_from(at % 4 * 300)? + 40, i16::try_from(at / 4 * 220)? + 40))
 }
 
 /// Blue, green, red, unused: hills of several sizes with grain, which compress like a photograph.
