@@ -86,7 +86,7 @@ async function expectProof(gimp: Gimp): Promise<void> {
 test('what was painted and what moved becomes exact, and text is pasted', async ({ page, platform }) => {
   const user = await register(page, 'ada@example.org');
   const gimp = await startGimp(page);
-  await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-transport', 'websocket');
+  await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-transport', /webrtc|websocket/);
   await gimp.newImage();
   await gimp.paint();
   await gimp.press('Control+Alt+Shift+H');
@@ -113,7 +113,7 @@ test.describe('without WebCodecs', () => {
     await register(page, 'ada@example.org');
     expect(await page.evaluate(() => typeof VideoDecoder)).toBe('undefined');
     const gimp = await startGimp(page);
-    await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-transport', 'websocket');
+    await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-transport', /webrtc|websocket/);
     await gimp.newImage();
     await gimp.paint();
     await gimp.press('Control+Alt+Shift+H');

@@ -1,12 +1,16 @@
 // The picture stream: exact once still, proven by the page, and VNC in its place where it does not get through.
 
+import type { Page } from '@playwright/test';
+
+import { isColour, white } from '../gimp.ts';
+import { until } from '../platform.ts';
 import { expect, register, startGimp, test } from '../story.ts';
 
 test('what was painted becomes exact, and the page proves it', async ({ page }) => {
   await register(page, 'ada@example.org');
   const gimp = await startGimp(page);
   const canvas = page.getByTestId('session-canvas');
-  await expect(canvas).toHaveAttribute('data-transport', 'websocket');
+  await expect(canvas).toHaveAttribute('data-transport', 'webrtc');
   await gimp.newImage();
 
   // A long stroke at speed, and while it is going on a menu over it.
@@ -47,10 +51,78 @@ test('where the stream does not get through, VNC takes over, and the stream agai
   await gimp.newImage();
 
   await page.evaluate(() => sessionStorage.setItem('let-through', 'yes'));
-  await expect(canvas).toHaveAttribute('data-transport', 'websocket', { timeout: 60_000 });
+  await expect(canvas).toHaveAttribute('data-transport', /webrtc|websocket/, { timeout: 60_000 });
   await expect(canvas).toHaveAttribute('data-exact', 'true', { timeout: 10_000 });
   await gimp.atRest();
   expect(await gimp.colours()).toBeGreaterThan(40);
+});
+
+/** What the agent says of its addresses reaches the page as `sessionStorage` wants it: all, none, or those of TCP. */
+async function meddle(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    const take = RTCPeerConnection.prototype.setRemoteDescription;
+    const peers: RTCPeerConnection[] = [];
+    Object.assign(window, { peers });
+    RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+      peers.push(this);
+      const way = sessionStorage.getItem('way') ?? 'all';
+      const kept = sdp?.split('\r\n').filter((line) => !line.startsWith('a=candidate') || way === 'all' || (way === 'tcp' && / tcp /i.test(line)));
+      return take.call(this, { type, sdp: kept?.join('\r\n') });
+    };
+  });
+}
+
+/** The protocol of the candidate pair in use. */
+function protocol(page: Page): Promise<string | undefined> {
+  return page.evaluate(async () => {
+    const peer = (window as unknown as { peers: RTCPeerConnection[] }).peers.at(-1);
+    const stats = [...((await peer?.getStats()) ?? new Map<string, Record<string, string>>()).values()] as Record<string, string>[];
+    const pair = stats.find(({ type, state }) => type === 'candidate-pair' && state === 'succeeded');
+    return stats.find(({ id }) => id === pair?.['remoteCandidateId'])?.['protocol'];
+  });
+}
+
+test('where UDP is blocked the WebSocket carries it, and WebRTC again when it can; a stroke goes on over the change', async ({ page }) => {
+  await meddle(page);
+  await page.addInitScript(() => sessionStorage.getItem('way') ?? sessionStorage.setItem('way', 'none'));
+  await register(page, 'ada@example.org');
+  const gimp = await startGimp(page);
+  const canvas = page.getByTestId('session-canvas');
+  await expect(canvas).toHaveAttribute('data-transport', 'websocket');
+  await gimp.newImage();
+  await page.keyboard.press('Control+Alt+Shift+H');
+  await expect(page.getByTestId('hud')).toContainText('WebRTC did not connect in time');
+
+  await page.evaluate(() => sessionStorage.setItem('way', 'all'));
+  await expect(canvas).toHaveAttribute('data-transport', 'webrtc', { timeout: 60_000 });
+  expect(await protocol(page)).toBe('udp');
+
+  await gimp.press('p');
+  // The stroke's first half goes by WebRTC, then that is cut without a word.
+  const { x, y } = await gimp.middle();
+  await page.mouse.move(x - 120, y);
+  await page.mouse.down();
+  for (let step = 0; step <= 40; step++) {
+    await page.mouse.move(x - 120 + step * 6, y);
+    if (step === 20) await page.evaluate(() => (window as unknown as { peers: RTCPeerConnection[] }).peers.at(-1)?.close());
+  }
+  await page.mouse.up();
+  await expect(canvas).toHaveAttribute('data-exact', 'true');
+  for (const at of [-110, -60, -6, 6, 60, 110]) {
+    await until(`the stroke is at ${at}`, async () => !isColour(await gimp.pixel({ x: x + at, y }), white), 10);
+  }
+});
+
+test('where only TCP gets through, WebRTC goes by TCP', async ({ page }) => {
+  await meddle(page);
+  await page.addInitScript(() => sessionStorage.setItem('way', 'tcp'));
+  await register(page, 'ada@example.org');
+  const gimp = await startGimp(page);
+  const canvas = page.getByTestId('session-canvas');
+  await expect(canvas).toHaveAttribute('data-transport', 'webrtc');
+  expect(await protocol(page)).toBe('tcp');
+  await gimp.newImage();
+  await expect(canvas).toHaveAttribute('data-exact', 'true');
 });
 
 test('the way can be pinned, and is kept', async ({ page }) => {
