@@ -60,10 +60,11 @@ test('where the stream does not get through, VNC takes over, and the stream agai
 /** What the agent says of its addresses reaches the page as `sessionStorage` wants it: all, none, or those of TCP. */
 async function meddle(page: Page): Promise<void> {
   await page.addInitScript(() => {
-    const take = RTCPeerConnection.prototype.setRemoteDescription;
+    type Take = (this: RTCPeerConnection, description: RTCSessionDescriptionInit) => Promise<void>;
+    const take: Take = RTCPeerConnection.prototype.setRemoteDescription;
     const peers: RTCPeerConnection[] = [];
     Object.assign(window, { peers });
-    RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+    RTCPeerConnection.prototype.setRemoteDescription = function (this: RTCPeerConnection, { type, sdp }: RTCSessionDescriptionInit) {
       peers.push(this);
       const way = sessionStorage.getItem('way') ?? 'all';
       const kept = sdp?.split('\r\n').filter((line) => !line.startsWith('a=candidate') || way === 'all' || (way === 'tcp' && / tcp /i.test(line)));
