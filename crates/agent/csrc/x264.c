@@ -44,11 +44,15 @@ struct session_video *session_video_open(int width, int height, int yuv444, int 
     param->i_timebase_den = frames_per_second;
     param->b_vfr_input = 0;
     param->i_log_level = X264_LOG_NONE;
-    param->vui.b_fullrange = 0;
-    param->vui.i_colorprim = 1; /* BT.709 */
-    param->vui.i_transfer = 1;
-    param->vui.i_colmatrix = 1;
+    param->vui.b_fullrange = 1;
+    param->vui.i_colorprim = 1;  /* BT.709, which are sRGB's */
+    param->vui.i_transfer = 13;  /* sRGB */
+    param->vui.i_colmatrix = 6;  /* BT.601 */
     param->analyse.i_weighted_pred = X264_WEIGHTP_NONE;
+    /* Flat colours are what an error is seen in, and cost little: they get the finer steps. */
+    param->rc.i_aq_mode = X264_AQ_VARIANCE;
+    /* Undoes the coarser steps that x264 takes for chroma of full resolution. */
+    param->analyse.i_chroma_qp_offset = yuv444 ? -6 : 0;
     set_rate(param, kbit_per_second, buffer_kbit, crf);
     if (x264_param_apply_profile(param, yuv444 ? "high444" : "baseline") < 0)
         goto refused;

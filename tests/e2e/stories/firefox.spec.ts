@@ -22,7 +22,8 @@ const test = story.extend<Fixtures>({
       channel: 'moz-firefox',
       executablePath: process.env['FIREFOX'] ?? '/usr/bin/firefox-esr',
       args: [],
-      firefoxUserPrefs: preferences,
+      // WebRTC to this very machine is off in Firefox.
+      firefoxUserPrefs: { 'media.peerconnection.ice.loopback': true, ...preferences },
     });
     await use(await firefox.newContext({ baseURL: baseURL!, viewport }));
     await firefox.close();

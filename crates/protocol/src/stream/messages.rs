@@ -108,7 +108,7 @@ const fn default_refresh() -> u16 {
     60
 }
 
-/// Both BT.709, limited range, 8 bits, Annex B with parameter sets before each keyframe.
+/// Both sRGB by the matrix of BT.601 in full range (as JFIF, ITU-T T.871), 8 bits, Annex B with parameter sets before each keyframe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum VideoFormat {
