@@ -1,6 +1,7 @@
 /* x264 behind five functions, because its parameters are a struct whose layout only its header of the day knows.
  * Settings are for a screen that is watched while it changes: no frame waits for another, every keyframe is asked for. */
 #include <stdint.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <x264.h>
 
@@ -98,4 +99,6 @@ void session_video_close(struct session_video *video)
     x264_encoder_close(video->x264);
     x264_param_cleanup(&video->param);
     free(video);
+    /* Tens of megabytes, which the C library would keep for later. */
+    malloc_trim(0);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agent_core::picture::{Activity, CELL, CellSet, Costs, TileCache, TileKey};
 use protocol::stream::{Op, Rect, VideoFormat};
@@ -19,6 +19,8 @@ const TILE_ROWS: u16 = 4;
 pub const LARGEST_TILE: u32 = (TILE_COLUMNS * CELL) as u32 * (TILE_ROWS * CELL) as u32;
 /// Above so many pixels it is worth to wake another thread.
 const WORTH_A_THREAD: usize = 150_000;
+/// An encoder of video holds tens of megabytes, and takes some milliseconds to be opened again.
+const VIDEO_KEPT: Duration = Duration::from_secs(10);
 /// Encoders of tiles, and threads that use them, at most.
 const MAX_THREADS: usize = 4;
 
@@ -28,6 +30,7 @@ pub struct Encoding {
     encoders: Vec<TileEncoder>,
     tiles: HashMap<Rect, (TileKey, Option<Encoded>)>,
     videos: HashMap<VideoFormat, VideoEncoder>,
+    video_at: Instant,
     pub costs: Costs,
     pub tiles_ms: f32,
     pub video_ms: f32,
@@ -40,6 +43,7 @@ impl Encoding {
             encoders: (0..threads).map(|_| TileEncoder::new()).collect::<io::Result<_>>()?,
             tiles: HashMap::new(),
             videos: HashMap::new(),
+            video_at: Instant::now(),
             costs: Costs::default(),
             tiles_ms: 0.0,
             video_ms: 0.0,
@@ -54,6 +58,16 @@ impl Encoding {
     /// The screen has another size: video begins anew.
     pub fn resized(&mut self) {
         self.tiles.clear();
+        self.videos.clear();
+    }
+
+    /// How long until encoders of video that nobody needs any more are let go; none: there are none.
+    pub fn video_rests(&self) -> Option<Duration> {
+        (!self.videos.is_empty()).then(|| VIDEO_KEPT.saturating_sub(self.video_at.elapsed()))
+    }
+
+    /// Video begins anew.
+    pub fn end_video(&mut self) {
         self.videos.clear();
     }
 
@@ -153,6 +167,7 @@ impl Encoding {
                 entry.insert(VideoEncoder::open(width, height, format, link)?)
             }
         };
+        self.video_at = began;
         encoder.follow(link);
         let unit = encoder.encode(pixels, &cells.rects(), keyframe);
         match &unit {

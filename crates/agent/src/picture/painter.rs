@@ -278,7 +278,13 @@ impl Painter {
             }
         }
         if plans.is_empty() {
-            return Ok(Some(wait));
+            let rests = stage.encoding.video_rests();
+            if rests.is_some_and(|left| left.is_zero()) {
+                stage.encoding.end_video();
+                self.seats.values_mut().for_each(|seat| seat.in_sync = false);
+                return Ok(Some(wait));
+            }
+            return Ok(Some(soonest(wait, rests.map(|left| now + left))));
         }
         let mut lost = Vec::new();
         // Tiles first: they are ready sooner than video, which another update carries.
