@@ -101,8 +101,10 @@ impl Painter {
 
     fn turn(&mut self) -> Result<(), Stop> {
         self.obey()?;
-        self.capture()?;
-        let wait = self.paint()?;
+        // One moment for both: the time that reading takes is part of the interval until the next picture.
+        let now = self.now();
+        self.capture(now)?;
+        let wait = self.paint(now)?;
         if let Some(wait) = wait {
             self.sleep(wait)?;
         }
@@ -198,8 +200,7 @@ impl Painter {
 
     /// Reads damage when somebody is ready to be shown it. Until then it gathers in the X server. What moves steadily is
     /// read when the next picture of it is due.
-    fn capture(&mut self) -> Result<(), Stop> {
-        let now = self.now();
+    fn capture(&mut self, now: Duration) -> Result<(), Stop> {
         let Some(stage) = &mut self.stage else { return Ok(()) };
         if !stage.capture.changed()? || !self.seats.values().any(|seat| seat.viewer.ready_at(now) == Some(now)) {
             return Ok(());
@@ -215,12 +216,11 @@ impl Painter {
             }
         }
         let change = stage.capture.take_cells(&cells)?;
-        self.changed(&change);
+        self.changed(&change, now);
         Ok(())
     }
 
-    fn changed(&mut self, change: &Change) {
-        let now = self.now();
+    fn changed(&mut self, change: &Change, now: Duration) {
         let Some(stage) = &mut self.stage else { return };
         match change {
             Change::Cells(cells) if cells.is_empty() => {}
@@ -245,8 +245,7 @@ impl Painter {
 
     /// Sends each viewer what it is ready for. None: there may be more at once; else until when nothing is to be done,
     /// if nothing happens.
-    fn paint(&mut self) -> Result<Option<Option<Duration>>, Stop> {
-        let now = self.now();
+    fn paint(&mut self, now: Duration) -> Result<Option<Option<Duration>>, Stop> {
         let Some(stage) = &mut self.stage else { return Ok(Some(None)) };
         let mut plans: Vec<(ViewerId, Send)> = Vec::new();
         let mut wait: Option<Duration> = None;
@@ -371,11 +370,12 @@ impl Painter {
     }
 
     fn prove(&mut self, viewer: ViewerId, id: u32) -> Result<(), Stop> {
+        let now = self.now();
         let Some(stage) = &mut self.stage else { return Ok(()) };
         let change = stage.capture.read_again()?;
         let (width, height) = stage.capture.size();
         let sha256 = digest(&stage.capture);
-        self.changed(&change);
+        self.changed(&change, now);
         let Some(seat) = self.seats.get_mut(&viewer) else { return Ok(()) };
         // What is not sent yet comes after: whoever believes to be exact before it must not compare.
         let next = seat.viewer.next_seq();
