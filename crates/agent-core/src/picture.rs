@@ -1,5 +1,5 @@
 //! The picture stream's decisions: which damage goes to which client when, as tiles or as video, and when what went
-//! lossy is refined. Pixels never pass here, only cells of the screen, bytes and times.
+//! lossy is refined. Only cells of the screen, bytes and times pass here; pixels only where `scroll` compares them.
 //!
 //! ```text
 //!            capture                      drawn
@@ -16,12 +16,14 @@ mod activity;
 mod cache;
 mod cells;
 mod link;
+mod scroll;
 mod viewer;
 
 pub use activity::Activity;
 pub use cache::{TileCache, TileKey};
 pub use cells::{CELL, CellSet};
 pub use link::Link;
+pub use scroll::{Motion, Pictures, WORTH_A_SEARCH, Way, find_motion};
 pub use viewer::{Costs, Plan, Send, Viewer, ViewerOptions};
 
 #[cfg(test)]
