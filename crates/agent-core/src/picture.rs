@@ -11,10 +11,14 @@
 //! A cell of a client's picture is stale (it shows something older), lossy (it shows what video made of the present
 //! content) or exact. Damage makes it stale again from anywhere. Nothing is queued: what is sent is read from the screen
 //! when the client is ready for it, so a slow client gets fewer updates, not older ones.
+//!
+//! What only moved is copied within the client's picture when what it came from is not stale there; it stays as exact or
+//! lossy as that was.
 
 mod activity;
 mod cache;
 mod cells;
+mod copy;
 mod link;
 mod scroll;
 mod viewer;
@@ -22,6 +26,7 @@ mod viewer;
 pub use activity::Activity;
 pub use cache::{TileCache, TileKey};
 pub use cells::{CELL, CellSet};
+pub use copy::Copy;
 pub use link::Link;
 pub use scroll::{Motion, Pictures, WORTH_A_SEARCH, Way, find_motion};
 pub use viewer::{Costs, Plan, Send, Viewer, ViewerOptions};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use agent_core::picture::{Activity, CellSet, Plan, Send, TileCache, Viewer, ViewerOptions};
+use agent_core::picture::{Activity, CellSet, Copy, Plan, Send, TileCache, Viewer, ViewerOptions};
 use bytes::Bytes;
 use protocol::stream::{AgentHello, AgentStats, ClientHello, Op, Proof, STREAM_VERSION, ToClient, Update, VideoFormat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -223,12 +223,15 @@ impl Painter {
     fn changed(&mut self, change: &Change, now: Duration) {
         let Some(stage) = &mut self.stage else { return };
         match change {
-            Change::Cells(cells) if cells.is_empty() => {}
-            Change::Cells(cells) => {
+            Change::Cells(cells, _) if cells.is_empty() => {}
+            Change::Cells(cells, motion) => {
                 stage.encoding.captured();
                 stage.activity.changed(cells, now);
                 for seat in self.seats.values_mut() {
-                    seat.viewer.damaged(cells);
+                    match motion {
+                        Some(motion) => seat.viewer.moved(cells, motion),
+                        None => seat.viewer.damaged(cells),
+                    }
                 }
             }
             Change::Resized => {
@@ -266,11 +269,13 @@ impl Painter {
         }
         let mut lost = Vec::new();
         // Tiles first: they are ready sooner than video, which another update carries.
-        for (id, send) in plans.iter().filter(|(_, send)| !send.tiles.is_empty()) {
+        let (width, height) = stage.capture.size();
+        for (id, plan) in plans.iter_mut().filter(|(_, send)| !send.tiles.is_empty() || send.video.is_empty()) {
             let Some(seat) = self.seats.get_mut(id) else { continue };
-            let send =
-                Send { tiles: send.tiles.clone(), video: CellSet::empty(send.tiles.size().0, send.tiles.size().1) };
-            let mut ops = Vec::new();
+            let only_video = Send { video: plan.video.clone(), ..Send::empty(width, height) };
+            let mut send = std::mem::replace(plan, only_video);
+            send.video.clear();
+            let mut ops = copies(&send);
             stage.encoding.tiles(
                 stage.capture.pixels(),
                 &send.tiles,
@@ -338,9 +343,9 @@ impl Painter {
             if unit.keyframe {
                 seat.last_keyframe = Some(now);
             }
-            let send = Send { tiles: CellSet::empty(width, height), video: send.video.clone() };
-            let op = Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), data: unit.data.clone() };
-            if !seat.send(&send, vec![op], now, self.began.elapsed()) {
+            let mut ops = copies(send);
+            ops.push(Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), data: unit.data.clone() });
+            if !seat.send(send, ops, now, self.began.elapsed()) {
                 lost.push(*id);
             }
         }
@@ -437,6 +442,10 @@ impl Seat {
             self.outbox.try_send(bytes).is_ok()
         })
     }
+}
+
+fn copies(send: &Send) -> Vec<Op> {
+    send.copy.as_ref().map(Copy::ops).unwrap_or_default()
 }
 
 fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
