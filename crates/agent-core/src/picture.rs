@@ -1,5 +1,5 @@
 //! The picture stream's decisions: which damage goes to which client when, as tiles or as video, and when what went
-//! lossy is refined. Pixels never pass here, only cells of the screen, bytes and times.
+//! lossy is refined. Only cells of the screen, bytes and times pass here; pixels only where `scroll` compares them.
 //!
 //! ```text
 //!            capture                      drawn
@@ -11,17 +11,24 @@
 //! A cell of a client's picture is stale (it shows something older), lossy (it shows what video made of the present
 //! content) or exact. Damage makes it stale again from anywhere. Nothing is queued: what is sent is read from the screen
 //! when the client is ready for it, so a slow client gets fewer updates, not older ones.
+//!
+//! What only moved is copied within the client's picture when what it came from is not stale there; it stays as exact or
+//! lossy as that was.
 
 mod activity;
 mod cache;
 mod cells;
+mod copy;
 mod link;
+mod scroll;
 mod viewer;
 
 pub use activity::Activity;
 pub use cache::{TileCache, TileKey};
 pub use cells::{CELL, CellSet};
+pub use copy::Copy;
 pub use link::Link;
+pub use scroll::{Motion, Pictures, WORTH_A_SEARCH, Way, find_motion};
 pub use viewer::{Costs, Plan, Send, Viewer, ViewerOptions};
 
 #[cfg(test)]

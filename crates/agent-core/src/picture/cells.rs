@@ -90,6 +90,40 @@ impl CellSet {
         }
     }
 
+    /// Pixels of a cell, cut at the edge of the screen.
+    pub fn rect(&self, column: usize, row: usize) -> Rect {
+        let (x, y) = (pixels(column * CELL_PIXELS), pixels(row * CELL_PIXELS));
+        let (width, height) = (self.width.saturating_sub(x).min(CELL), self.height.saturating_sub(y).min(CELL));
+        Rect { x, y, width, height }
+    }
+
+    /// Whether any cell that the rectangle touches is in the set.
+    pub fn touches(&self, rect: Rect) -> bool {
+        self.under(rect).any(|(column, row)| self.contains(column, row))
+    }
+
+    /// Whether every cell that the rectangle touches is in the set.
+    pub fn contains_all(&self, rect: Rect) -> bool {
+        self.under(rect).all(|(column, row)| self.contains(column, row))
+    }
+
+    fn under(&self, rect: Rect) -> impl Iterator<Item = (usize, usize)> {
+        let columns = span(rect.x, rect.width, self.width);
+        span(rect.y, rect.height, self.height).flat_map(move |row| columns.clone().map(move |column| (column, row)))
+    }
+
+    /// The smallest rectangle that holds all cells, cut at the edge of the screen; an empty one when there are none.
+    pub fn bounds(&self) -> Rect {
+        let mut bounds: Option<(usize, usize, usize, usize)> = None;
+        for (column, row) in self.iter() {
+            let (left, top, right, _) = bounds.unwrap_or((column, row, column, row));
+            bounds = Some((left.min(column), top, right.max(column), row));
+        }
+        let Some((left, top, right, bottom)) = bounds else { return Rect { x: 0, y: 0, width: 0, height: 0 } };
+        let (first, last) = (self.rect(left, top), self.rect(right, bottom));
+        Rect { width: last.x + last.width - first.x, height: last.y + last.height - first.y, ..first }
+    }
+
     /// Both must be of one screen; else nothing changes.
     pub fn union(&mut self, other: &Self) {
         self.combine(other, |a, b| a | b);
@@ -228,6 +262,19 @@ mod tests {
         set.insert(rect(150, 40, 1, 1));
         assert_eq!(set.rects(), [rect(16, 16, 48, 48), rect(144, 32, 16, 16)]);
         assert!(set.contains(1, 1) && !set.contains(0, 1) && !set.contains(500, 1));
+    }
+
+    #[test]
+    fn cells_under_a_rect_and_around_all() {
+        let mut set = CellSet::empty(200, 100);
+        assert_eq!(set.bounds(), rect(0, 0, 0, 0));
+        set.insert(rect(20, 20, 30, 30));
+        assert!(set.touches(rect(0, 0, 17, 17)) && !set.touches(rect(0, 0, 16, 100)));
+        assert!(set.contains_all(rect(16, 16, 48, 48)) && !set.contains_all(rect(16, 16, 49, 48)));
+        assert_eq!(set.bounds(), rect(16, 16, 48, 48));
+        set.insert(rect(199, 99, 1, 1));
+        assert_eq!(set.bounds(), rect(16, 16, 184, 84));
+        assert_eq!(set.rect(12, 6), rect(192, 96, 8, 4));
     }
 
     #[test]

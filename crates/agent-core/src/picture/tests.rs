@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use protocol::stream::Rect;
+use protocol::stream::{Op, Rect};
 
 use super::*;
 
 const WIDTH: u16 = 640;
 const HEIGHT: u16 = 400;
 
-/// A cell as the client shows it: the version of its content, and whether as it is.
+/// Side of a dot, pixels: what has one content. Motions go by whole dots, which cells are made of.
+const DOT: u16 = 8;
+
+/// A dot as the client shows it: the version of its content, and whether as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shown {
     version: u32,
@@ -32,6 +35,15 @@ enum Step {
         y: u16,
         frames: u8,
     },
+    /// The content of a region moves, in dots; one in so many cells is not noticed to have.
+    Pan {
+        x: u16,
+        y: u16,
+        way: (i32, i32),
+        frames: u8,
+        every: u16,
+        unnoticed: usize,
+    },
     Wait(u16),
     Pointer(u16, u16),
     Resize(u16, u16),
@@ -51,6 +63,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..WIDTH, 0..HEIGHT, 1_u16..400, 1_u16..400)
             .prop_map(|(x, y, width, height)| Step::Damage { x, y, width, height }),
         2 => (0..WIDTH, 0..HEIGHT, 1_u8..30).prop_map(|(x, y, frames)| Step::Motion { x, y, frames }),
+        4 => (0..WIDTH, 0..HEIGHT, (-9_i32..9, -9_i32..9), 1_u8..8, 0_u16..20, 2_usize..200)
+            .prop_map(|(x, y, way, frames, every, unnoticed)| Step::Pan { x, y, way, frames, every, unnoticed }),
         3 => (0_u16..400).prop_map(Step::Wait),
         1 => (0..WIDTH, 0..HEIGHT).prop_map(|(x, y)| Step::Pointer(x, y)),
         1 => (1_u16..900, 1_u16..700).prop_map(|(width, height)| Step::Resize(width, height)),
@@ -61,7 +75,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-type Arriving = (Duration, u32, Vec<(usize, Shown)>);
+#[derive(Default)]
+struct Arriving {
+    at: Duration,
+    seq: u32,
+    copies: Vec<Op>,
+    dots: Vec<(usize, Shown)>,
+    /// The screen, when it says to be exact.
+    exact: Option<Vec<u32>>,
+}
 
 struct Stage {
     now: Duration,
@@ -75,13 +97,14 @@ struct Stage {
     client: Vec<Shown>,
     pointer: (u16, u16),
     hidden: bool,
-    /// Arrival of each update at the client, its number and cells.
     under_way: VecDeque<Arriving>,
     /// When the link has carried everything sent.
     link_busy_until: Duration,
     rate: f64,
     delay: Duration,
     most_in_flight: usize,
+    /// Cells, in all.
+    copied: usize,
 }
 
 impl Stage {
@@ -103,6 +126,7 @@ impl Stage {
             rate: 5e6,
             delay: Duration::from_millis(1),
             most_in_flight: 0,
+            copied: 0,
         };
         stage.resize(WIDTH, HEIGHT);
         stage
@@ -111,33 +135,81 @@ impl Stage {
     fn resize(&mut self, width: u16, height: u16) {
         self.size = (width, height);
         self.version += 1;
-        let cells = CellSet::empty(width, height);
-        self.screen = vec![self.version; cells.columns() * cells.rows()];
+        self.screen = vec![self.version; dots(width) * dots(height)];
         self.activity = Activity::new(width, height);
         self.client = vec![Shown { version: 0, exact: false }; self.screen.len()];
         self.viewer.restart(width, height);
+        self.void_what_is_under_way();
         self.announce_size();
-        // What is under way is of another size; the client's `Size` voids it.
-        for (_, _, cells) in &mut self.under_way {
-            cells.clear();
+    }
+
+    /// Of another size, or passed over by a client that waits for `Size`.
+    fn void_what_is_under_way(&mut self) {
+        for update in &mut self.under_way {
+            *update = Arriving { at: update.at, seq: update.seq, ..Arriving::default() };
         }
     }
 
     fn announce_size(&mut self) {
         let seq = self.viewer.sent_bare(20, self.now);
-        let arrival = self.link_busy_until.max(self.now) + self.delay;
-        self.under_way.push_back((arrival, seq, vec![]));
+        let at = self.link_busy_until.max(self.now) + self.delay;
+        self.under_way.push_back(Arriving { at, seq, ..Arriving::default() });
     }
 
     fn damage(&mut self, rect: Rect) {
         let mut cells = CellSet::empty(self.size.0, self.size.1);
         cells.insert(rect);
-        self.version += 1;
-        for (column, row) in cells.iter() {
-            self.screen[row * cells.columns() + column] = self.version;
+        for at in self.dots_of(&cells) {
+            self.version += 1;
+            self.screen[at] = self.version;
         }
         self.activity.changed(&cells, self.now);
         self.viewer.damaged(&cells);
+    }
+
+    fn dots_of(&self, cells: &CellSet) -> Vec<usize> {
+        let rects = cells.iter().map(|(column, row)| cells.rect(column, row));
+        rects.flat_map(|rect| self.dots_in(rect)).collect()
+    }
+
+    fn dots_in(&self, rect: Rect) -> impl Iterator<Item = usize> + use<> {
+        let across = dots(self.size.0);
+        let columns = usize::from(rect.x / DOT)..dots(rect.x + rect.width);
+        let rows = usize::from(rect.y / DOT)..dots(rect.y + rect.height);
+        rows.flat_map(move |row| columns.clone().map(move |column| row * across + column))
+    }
+
+    /// Moves what is in the rectangle, of whole dots; what comes from outside of it is new.
+    fn pan(&mut self, area: Rect, way: Way, unnoticed: usize) {
+        self.version += 1;
+        let (across, old) = (dots(self.size.0), self.screen.clone());
+        for at in self.dots_in(area) {
+            let dot = |at: usize| u16::try_from(at).expect("small") * DOT;
+            let to = Rect { x: dot(at % across), y: dot(at / across), width: DOT, height: DOT };
+            let from = way.source(to, (u16::MAX, u16::MAX)).filter(|from| {
+                (area.x..area.x + area.width).contains(&from.x) && (area.y..area.y + area.height).contains(&from.y)
+            });
+            self.screen[at] = from.map_or(self.version, |from| old[self.dots_in(from).next().expect("one")]);
+        }
+        let (width, height) = self.size;
+        let mut changed = CellSet::empty(width, height);
+        let mut motion = Motion { way, cells: CellSet::empty(width, height) };
+        let mut touched = CellSet::empty(width, height);
+        touched.insert(area);
+        for (count, (column, row)) in touched.iter().enumerate() {
+            let to = changed.rect(column, row);
+            if !self.dots_in(to).all(|at| self.screen[at] == old[at]) {
+                changed.insert_cell(column, row);
+            }
+            if let Some(from) = way.source(to, self.size)
+                && self.dots_in(to).map(|at| self.screen[at]).eq(self.dots_in(from).map(|at| old[at]))
+                && count % unnoticed != 0
+            {
+                motion.cells.insert_cell(column, row);
+            }
+        }
+        self.activity.changed(&changed, self.now);
+        self.viewer.moved(&changed, &motion);
     }
 
     /// Lets everything happen that is due until then.
@@ -151,43 +223,61 @@ impl Stage {
                 }
                 Plan::Wait(wake) => wake,
             };
-            let arrival = self.under_way.front().map(|update| update.0);
+            let arrival = self.under_way.front().map(|update| update.at);
             let next = [wake, arrival].into_iter().flatten().min().filter(|next| *next <= end);
             let Some(next) = next else { break };
             assert!(next > self.now || arrival == Some(next), "it asks to be woken later than now");
             self.now = next.max(self.now);
-            while self.under_way.front().is_some_and(|update| update.0 <= self.now) {
-                let (_, seq, cells) = self.under_way.pop_front().expect("just looked");
-                for (at, shown) in cells {
-                    self.client[at] = shown;
-                }
-                self.viewer.drawn(seq, Duration::from_micros(500), self.now);
+            while self.under_way.front().is_some_and(|update| update.at <= self.now) {
+                let update = self.under_way.pop_front().expect("just looked");
+                self.draw(&update);
+                self.viewer.drawn(update.seq, Duration::from_micros(500), self.now);
             }
         }
         self.now = end;
+    }
+
+    fn draw(&mut self, update: &Arriving) {
+        for op in &update.copies {
+            let Op::Copy { rect, to_x, to_y } = *op else { panic!("only copies") };
+            let to = self.dots_in(Rect { x: to_x, y: to_y, ..rect });
+            let from: Vec<Shown> = self.dots_in(rect).map(|at| self.client[at]).collect();
+            to.zip(from).for_each(|(at, shown)| self.client[at] = shown);
+        }
+        for (at, shown) in &update.dots {
+            self.client[*at] = *shown;
+        }
+        if let Some(screen) = &update.exact {
+            let exact = screen.iter().map(|version| Shown { version: *version, exact: true });
+            assert!(self.client.iter().copied().eq(exact), "it is not exact");
+        }
     }
 
     fn send(&mut self, send: &Send) {
         assert!(!self.hidden, "nobody looks");
         assert!(self.video || send.video.is_empty(), "the client has no decoder");
         assert!(send.tiles.overlap(&send.video).is_empty(), "once is enough");
-        assert!(!send.tiles.is_empty() || !send.video.is_empty(), "an update without content");
-        let bytes = send.tiles.area() + send.video.area() / 20;
+        let copied = send.copy.as_ref().map(Copy::cells).unwrap_or_else(|| CellSet::empty(self.size.0, self.size.1));
+        assert!(copied.overlap(&send.tiles).is_empty() && copied.overlap(&send.video).is_empty(), "once is enough");
+        let nothing = send.tiles.is_empty() && send.video.is_empty() && copied.is_empty();
+        assert!(!nothing, "an update without content");
+        let bytes = 20 + send.tiles.area() + send.video.area() / 20;
         let exact = self.viewer.exact_after(send);
         let seq = self.viewer.sent(send, bytes, self.now, self.now);
         assert_eq!(exact, self.viewer.is_exact());
         self.activity.tiles_took(&send.tiles, send.tiles.area());
-        let columns = send.tiles.columns();
         let shown = |cells: &CellSet, exact| {
-            let at = cells.iter().map(|(column, row)| row * columns + column).collect::<Vec<_>>();
-            at.into_iter().map(move |at| (at, exact)).collect::<Vec<_>>()
+            let dots = self.dots_of(cells).into_iter();
+            dots.map(|at| (at, Shown { version: self.screen[at], exact })).collect::<Vec<_>>()
         };
-        let cells = [shown(&send.tiles, true), shown(&send.video, false)].concat();
-        let cells = cells.into_iter().map(|(at, exact)| (at, Shown { version: self.screen[at], exact })).collect();
+        let dots = [shown(&send.tiles, true), shown(&send.video, false)].concat();
+        let copies = send.copy.as_ref().map(Copy::ops).unwrap_or_default();
+        self.copied += copied.len();
         #[expect(clippy::cast_precision_loss, reason = "a test's bytes")]
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate);
         self.link_busy_until = self.link_busy_until.max(self.now) + takes;
-        self.under_way.push_back((self.link_busy_until + self.delay, seq, cells));
+        let at = self.link_busy_until + self.delay;
+        self.under_way.push_back(Arriving { at, seq, copies, dots, exact: exact.then(|| self.screen.clone()) });
         self.most_in_flight = self.most_in_flight.max(self.under_way.len());
     }
 
@@ -200,6 +290,16 @@ impl Stage {
                     self.run_until(self.now + Duration::from_millis(16));
                 }
             }
+            Step::Pan { x, y, way, frames, every, unnoticed } => {
+                let way = Way { dx: way.0 * i32::from(DOT), dy: way.1 * i32::from(DOT) };
+                let mut area = Rect { x: x / DOT * DOT, y: y / DOT * DOT, width: 300, height: 200 };
+                area.width = area.width.min(self.size.0.saturating_sub(area.x) / DOT * DOT);
+                area.height = area.height.min(self.size.1.saturating_sub(area.y) / DOT * DOT);
+                for _ in 0..frames {
+                    self.pan(area, way, unnoticed);
+                    self.run_until(self.now + Duration::from_millis(every.into()));
+                }
+            }
             Step::Wait(ms) => self.run_until(self.now + Duration::from_millis(ms.into())),
             Step::Pointer(x, y) => self.pointer = (x, y),
             Step::Resize(width, height) => self.resize(width, height),
@@ -210,6 +310,8 @@ impl Stage {
             Step::Refresh => {
                 self.client.fill(Shown { version: 0, exact: false });
                 self.viewer.restart(self.size.0, self.size.1);
+                self.void_what_is_under_way();
+                self.announce_size();
             }
             Step::Reconnect => {
                 let (width, height) = self.size;
@@ -231,6 +333,10 @@ impl Stage {
         self.take(&Step::Hide(false));
         self.run_until(self.now + Duration::from_secs(600));
     }
+}
+
+fn dots(pixels: u16) -> usize {
+    pixels.div_ceil(DOT).into()
 }
 
 proptest! {
@@ -325,4 +431,28 @@ fn a_slow_client_gets_fewer_updates_not_older_ones() {
         assert!(waits < Duration::from_millis(2200), "{waits:?} of pictures wait on the link");
     }
     assert!(sent < 100);
+}
+
+#[test]
+fn a_pan_is_copied_and_stays_exact_without_video() {
+    for video in [true, false] {
+        let mut stage = rested(video);
+        stage.rate = 50e6;
+        let area = Rect { x: 200, y: 100, width: 1400, height: 900 };
+        stage.damage(area);
+        stage.rest();
+        stage.copied = 0;
+        for _ in 0..60 {
+            stage.pan(area, Way { dx: 8, dy: -8 }, usize::MAX);
+            let Plan::Send(send) = stage.viewer.plan(stage.now, (0, 0), &stage.activity, &stage.costs) else {
+                panic!("at once")
+            };
+            let copy = send.copy.as_ref().expect("a copy");
+            assert_eq!(copy.ops().len(), 1);
+            assert!(send.video.is_empty() && send.tiles.len() < 300, "{} tiles", send.tiles.len());
+            stage.run_until(stage.now + Duration::from_millis(17));
+            assert!(stage.viewer.is_exact());
+        }
+        assert!(stage.copied > 60 * 4400, "{} cells", stage.copied);
+    }
 }

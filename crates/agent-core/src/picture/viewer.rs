@@ -6,7 +6,9 @@ use protocol::stream::Rect;
 
 use super::activity::Activity;
 use super::cells::{CELL, CellSet};
+use super::copy::Copy;
 use super::link::Link;
+use super::scroll::Motion;
 
 /// What went lossy is refined once it has been still for so long.
 pub const STILL: Duration = Duration::from_millis(100);
@@ -21,6 +23,8 @@ const MAX_CHUNK_CELLS: usize = 2048;
 const MAX_IN_FLIGHT: usize = 32;
 /// What may be under way beyond what the link holds, seconds of its rate.
 const SLACK: Duration = Duration::from_millis(40);
+/// Most bytes of tiles in one picture of a motion; with more of them it goes as video. At 60 Hz these are 5 Mbit/s.
+const MOTION_BYTES: usize = 10 * 1024;
 /// Weight of a new measurement.
 const WEIGHT: f64 = 0.2;
 
@@ -89,8 +93,17 @@ pub enum Plan {
 /// What the next update consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Send {
+    /// Comes before all else.
+    pub copy: Option<Copy>,
     pub tiles: CellSet,
     pub video: CellSet,
+}
+
+impl Send {
+    /// Nothing, on a screen of that many pixels.
+    pub fn empty(width: u16, height: u16) -> Self {
+        Self { copy: None, tiles: CellSet::empty(width, height), video: CellSet::empty(width, height) }
+    }
 }
 
 /// Times are since any fixed moment.
@@ -98,12 +111,15 @@ pub struct Send {
 pub struct Viewer {
     stale: CellSet,
     lossy: CellSet,
+    /// How some of what is stale can be had from what the client shows.
+    copy: Option<Copy>,
     link: Link,
     seq: u32,
     video: bool,
     hidden: bool,
     interval: Duration,
     last_tiles: Option<Duration>,
+    /// The last picture of a motion: video or copy.
     last_video: Option<Duration>,
     /// Client's time to draw, nanoseconds a pixel.
     tile_draw: f64,
@@ -118,6 +134,7 @@ impl Viewer {
         Self {
             stale: CellSet::all(options.width, options.height),
             lossy: CellSet::empty(options.width, options.height),
+            copy: None,
             link: Link::default(),
             seq: 0,
             video: options.video,
@@ -145,12 +162,25 @@ impl Viewer {
     pub fn restart(&mut self, width: u16, height: u16) {
         self.stale = CellSet::all(width, height);
         self.lossy = CellSet::empty(width, height);
+        self.copy = None;
     }
 
     /// The screen changed there.
     pub fn damaged(&mut self, cells: &CellSet) {
         self.stale.union(cells);
         self.lossy.subtract(cells);
+        if let Some(copy) = &mut self.copy {
+            copy.subtract(cells);
+        }
+    }
+
+    /// The screen changed there, and some of it only moved.
+    pub fn moved(&mut self, cells: &CellSet, motion: &Motion) {
+        let (stale, lossy) = (self.stale.clone(), self.lossy.clone());
+        let earlier = self.copy.take();
+        self.damaged(cells);
+        let both = earlier.and_then(|copy| copy.then(motion, &self.stale));
+        self.copy = both.or_else(|| Copy::of(motion, &stale, &lossy, &self.stale));
     }
 
     /// The client's picture, once drawn, equals the screen.
@@ -190,7 +220,7 @@ impl Viewer {
                 return Plan::Wait(Some(at));
             }
             let mut send = self.newest(now, pointer, activity, costs);
-            if let Some(at) = self.video_at(now) {
+            if let Some(at) = self.video_at(now).filter(|_| !send.video.is_empty()) {
                 send.video.clear();
                 if send.tiles.is_empty() {
                     return Plan::Wait(Some(at));
@@ -204,7 +234,7 @@ impl Viewer {
         }
         let tiles = self.chunk(&still, pointer, activity);
         let (width, height) = tiles.size();
-        Plan::Send(Send { tiles, video: CellSet::empty(width, height) })
+        Plan::Send(Send { tiles, ..Send::empty(width, height) })
     }
 
     /// When damage could be sent: now, or after the time that the display's refresh asks for. None: not before the client
@@ -252,16 +282,19 @@ impl Viewer {
 
     fn newest(&self, now: Duration, pointer: (u16, u16), activity: &Activity, costs: &Costs) -> Send {
         let (width, height) = self.stale.size();
-        let mut send = Send { tiles: CellSet::empty(width, height), video: CellSet::empty(width, height) };
+        let mut send = Send { copy: self.copy.clone(), ..Send::empty(width, height) };
+        let stale = self.copy.as_ref().map_or_else(|| self.stale.clone(), |copy| self.stale.without(&copy.cells()));
         if !self.video {
-            send.tiles = self.chunk(&self.stale, pointer, activity);
+            send.tiles = self.chunk(&stale, pointer, activity);
             return send;
         }
         // What keeps moving and what has just changed beside it, such as a menu over an animation, are two questions.
-        let moving = activity.moving(&self.stale, now);
-        let rest = self.stale.without(&moving);
-        for cells in [rest, moving] {
-            if self.video_is_sooner(&cells, activity, costs) {
+        let moving = activity.moving(&stale, now);
+        let rest = stale.without(&moving);
+        // Sixty of them a second would fill a line that others use as well.
+        let costly = activity.tile_bytes(&moving) > MOTION_BYTES;
+        for (cells, costly) in [(rest, false), (moving, costly)] {
+            if costly || self.video_is_sooner(&cells, activity, costs) {
                 send.video.union(&cells);
             } else {
                 send.tiles.union(&cells);
@@ -336,18 +369,19 @@ impl Viewer {
     /// The update, planned at that time, was encoded and handed to the carrier: it has that number.
     pub fn sent(&mut self, send: &Send, bytes: usize, planned: Duration, now: Duration) -> u32 {
         self.seq = self.seq.wrapping_add(1);
-        self.stale.subtract(&send.tiles);
-        self.stale.subtract(&send.video);
-        self.lossy.union(&send.video);
-        self.lossy.subtract(&send.tiles);
+        (self.stale, self.lossy) = self.after(send);
+        // What it reads is another picture now.
+        self.copy = None;
         let video = !send.video.is_empty();
-        if video {
+        if video || send.copy.is_some() {
             self.last_video = Some(planned);
         }
-        if !send.tiles.is_empty() {
+        if !send.tiles.is_empty() || send.copy.is_some() {
             self.last_tiles = Some(planned);
         }
-        self.drawing.push_back((self.seq, send.tiles.area(), video));
+        // How long tiles take to draw is not learnt from copies.
+        let pixels = if send.copy.is_none() { send.tiles.area() } else { 0 };
+        self.drawing.push_back((self.seq, pixels, video));
         self.link.sent(self.seq, bytes, now);
         self.seq
     }
@@ -359,12 +393,23 @@ impl Viewer {
 
     /// Whether the client is exact once this is drawn.
     pub fn exact_after(&self, send: &Send) -> bool {
-        let sent = {
-            let mut all = send.tiles.clone();
-            all.union(&send.video);
-            all
-        };
-        send.video.is_empty() && self.stale.without(&sent).is_empty() && self.lossy.without(&send.tiles).is_empty()
+        let (stale, lossy) = self.after(send);
+        stale.is_empty() && lossy.is_empty()
+    }
+
+    /// What is stale and what lossy once this is drawn.
+    fn after(&self, send: &Send) -> (CellSet, CellSet) {
+        let (mut stale, mut lossy) = (self.stale.clone(), self.lossy.clone());
+        if let Some(copy) = &send.copy {
+            stale.subtract(&copy.cells());
+            lossy.subtract(copy.exact());
+            lossy.union(copy.lossy());
+        }
+        stale.subtract(&send.tiles);
+        stale.subtract(&send.video);
+        lossy.union(&send.video);
+        lossy.subtract(&send.tiles);
+        (stale, lossy)
     }
 }
 

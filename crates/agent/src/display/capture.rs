@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use agent_core::picture::{CELL, CellSet};
+use agent_core::picture::{CELL, CellSet, Motion, Pictures, WORTH_A_SEARCH, find_motion};
 use protocol::stream::Rect;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use x11rb::connection::{Connection, RequestConnection};
@@ -30,8 +30,8 @@ const ALL_PLANES: u32 = !0;
 /// What became of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// These cells look different; may be none.
-    Cells(CellSet),
+    /// These cells look different; may be none. What of it only moved, if that is known.
+    Cells(CellSet, Option<Motion>),
     /// The screen has another size; all of it is new.
     Resized,
 }
@@ -43,17 +43,38 @@ struct Shadow {
     height: u16,
     stride: usize,
     bytes: Vec<u8>,
+    /// The screen before what changed it last and much, but for the cells in `behind`.
+    before: Vec<u8>,
+    /// Where `before` was not brought up to date.
+    behind: CellSet,
 }
 
 impl Shadow {
     fn new(width: u16, height: u16) -> Self {
         let whole = |pixels: u16| usize::from(pixels).next_multiple_of(CELL.into());
         let stride = whole(width) * PIXEL;
-        Self { width, height, stride, bytes: vec![0; stride * whole(height)] }
+        let bytes = vec![0; stride * whole(height)];
+        Self { width, height, stride, before: bytes.clone(), bytes, behind: CellSet::empty(width, height) }
     }
 
-    /// Takes over what was read of a rectangle of whole cells; notes the cells that differ.
-    fn update(&mut self, rect: Rect, read: &[u8], changed: &mut CellSet) {
+    /// Makes `before` what the screen is now, but for what `update` will do.
+    fn keep_all_but(&mut self, cells: &CellSet) {
+        for rect in self.behind.without(cells).rects() {
+            for y in rect.y..rect.y + rect.height {
+                let row = self.row(rect, y.into());
+                self.before[row.clone()].copy_from_slice(&self.bytes[row]);
+            }
+        }
+    }
+
+    fn row(&self, rect: Rect, y: usize) -> std::ops::Range<usize> {
+        let at = y * self.stride + usize::from(rect.x) * PIXEL;
+        at..at + usize::from(rect.width) * PIXEL
+    }
+
+    /// Takes over what was read of a rectangle of whole cells; notes the cells that differ. `keep`: what was there is
+    /// kept in `before`.
+    fn update(&mut self, rect: Rect, read: &[u8], keep: bool, changed: &mut CellSet) {
         let row_bytes = usize::from(rect.width) * PIXEL;
         if row_bytes == 0 {
             return;
@@ -61,8 +82,11 @@ impl Shadow {
         let cell_bytes = usize::from(CELL) * PIXEL;
         let first_column = usize::from(rect.x / CELL);
         for (y, row) in (usize::from(rect.y)..).zip(read.chunks_exact(row_bytes)) {
-            let at = y * self.stride + usize::from(rect.x) * PIXEL;
-            let Some(known) = self.bytes.get_mut(at..at + row_bytes) else { return };
+            let at = self.row(rect, y);
+            let Some(known) = self.bytes.get_mut(at.clone()) else { return };
+            if keep {
+                self.before[at].copy_from_slice(known);
+            }
             if known == row {
                 continue;
             }
@@ -205,7 +229,8 @@ impl Capture {
                 other => {
                     let changed = other?;
                     self.unread.subtract(cells);
-                    Ok(Change::Cells(changed))
+                    let motion = self.motion(&changed);
+                    Ok(Change::Cells(changed, motion))
                 }
             };
         }
@@ -226,10 +251,10 @@ impl Capture {
     pub fn read_again(&mut self) -> Result<Change> {
         match self.take()? {
             Change::Resized => Ok(Change::Resized),
-            Change::Cells(mut changed) => {
+            Change::Cells(mut changed, _) => {
                 let (width, height) = self.size();
                 changed.union(&self.read(&CellSet::all(width, height))?);
-                Ok(Change::Cells(changed))
+                Ok(Change::Cells(changed, None))
             }
         }
     }
@@ -238,11 +263,26 @@ impl Capture {
     fn read(&mut self, cells: &CellSet) -> Result<CellSet> {
         let (width, height) = self.size();
         let mut changed = CellSet::empty(width, height);
+        // Else `find_motion` does not look at it.
+        let keep = cells.len() >= WORTH_A_SEARCH;
+        if keep {
+            self.shadow.keep_all_but(cells);
+        }
         for rect in cells.rects() {
             self.get_image(rect)?;
-            self.shadow.update(rect, &self.scratch, &mut changed);
+            self.shadow.update(rect, &self.scratch, keep, &mut changed);
         }
+        if keep {
+            self.shadow.behind.clear();
+        }
+        self.shadow.behind.union(&changed);
         Ok(changed)
+    }
+
+    /// What only moved when these cells changed, which is all that was read last.
+    fn motion(&self, changed: &CellSet) -> Option<Motion> {
+        let Shadow { before, bytes, stride, .. } = &self.shadow;
+        find_motion(Pictures { before, now: bytes, stride: *stride }, changed)
     }
 
     /// Reads a rectangle into `scratch`.

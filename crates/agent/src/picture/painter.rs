@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use agent_core::picture::{Activity, CellSet, Plan, Send, TileCache, Viewer, ViewerOptions};
+use agent_core::picture::{Activity, CellSet, Copy, Plan, Send, TileCache, Viewer, ViewerOptions};
 use bytes::Bytes;
 use protocol::stream::{
     AgentHello, AgentStats, ClientHello, Op, Proof, STREAM_VERSION, ToClient, Update, VideoFormat, VideoSource,
@@ -105,8 +105,10 @@ impl Painter {
 
     fn turn(&mut self) -> Result<(), Stop> {
         self.obey()?;
-        self.capture()?;
-        let wait = self.paint()?;
+        // One moment for both: the time that reading takes is part of the interval until the next picture.
+        let now = self.now();
+        self.capture(now)?;
+        let wait = self.paint(now)?;
         if let Some(wait) = wait {
             self.sleep(wait)?;
         }
@@ -213,8 +215,7 @@ impl Painter {
 
     /// Reads damage when somebody is ready to be shown it. Until then it gathers in the X server. What moves steadily is
     /// read when the next picture of it is due.
-    fn capture(&mut self) -> Result<(), Stop> {
-        let now = self.now();
+    fn capture(&mut self, now: Duration) -> Result<(), Stop> {
         let Some(stage) = &mut self.stage else { return Ok(()) };
         if !stage.capture.changed()? || !self.seats.values().any(|seat| seat.viewer.ready_at(now) == Some(now)) {
             return Ok(());
@@ -230,20 +231,22 @@ impl Painter {
             }
         }
         let change = stage.capture.take_cells(&cells)?;
-        self.changed(&change);
+        self.changed(&change, now);
         Ok(())
     }
 
-    fn changed(&mut self, change: &Change) {
-        let now = self.now();
+    fn changed(&mut self, change: &Change, now: Duration) {
         let Some(stage) = &mut self.stage else { return };
         match change {
-            Change::Cells(cells) if cells.is_empty() => {}
-            Change::Cells(cells) => {
+            Change::Cells(cells, _) if cells.is_empty() => {}
+            Change::Cells(cells, motion) => {
                 stage.encoding.captured();
                 stage.activity.changed(cells, now);
                 for seat in self.seats.values_mut() {
-                    seat.viewer.damaged(cells);
+                    match motion {
+                        Some(motion) => seat.viewer.moved(cells, motion),
+                        None => seat.viewer.damaged(cells),
+                    }
                 }
             }
             Change::Resized => {
@@ -260,8 +263,7 @@ impl Painter {
 
     /// Sends each viewer what it is ready for. None: there may be more at once; else until when nothing is to be done,
     /// if nothing happens.
-    fn paint(&mut self) -> Result<Option<Option<Duration>>, Stop> {
-        let now = self.now();
+    fn paint(&mut self, now: Duration) -> Result<Option<Option<Duration>>, Stop> {
         let Some(stage) = &mut self.stage else { return Ok(Some(None)) };
         let mut plans: Vec<(ViewerId, Send)> = Vec::new();
         let mut wait: Option<Duration> = None;
@@ -288,11 +290,13 @@ impl Painter {
         }
         let mut lost = Vec::new();
         // Tiles first: they are ready sooner than video, which another update carries.
-        for (id, send) in plans.iter().filter(|(_, send)| !send.tiles.is_empty()) {
+        let (width, height) = stage.capture.size();
+        for (id, plan) in plans.iter_mut().filter(|(_, send)| !send.tiles.is_empty() || send.video.is_empty()) {
             let Some(seat) = self.seats.get_mut(id) else { continue };
-            let send =
-                Send { tiles: send.tiles.clone(), video: CellSet::empty(send.tiles.size().0, send.tiles.size().1) };
-            let mut ops = Vec::new();
+            let only_video = Send { video: plan.video.clone(), ..Send::empty(width, height) };
+            let mut send = std::mem::replace(plan, only_video);
+            send.video.clear();
+            let mut ops = copies(&send);
             stage.encoding.tiles(
                 stage.capture.pixels(),
                 &send.tiles,
@@ -360,11 +364,11 @@ impl Painter {
             if unit.keyframe {
                 seat.last_keyframe = Some(now);
             }
-            let send = Send { tiles: CellSet::empty(width, height), video: send.video.clone() };
             let source = seat.carry(unit.data.clone(), now);
             let beside = if matches!(source, VideoSource::Rtp { .. }) { unit.data.len() } else { 0 };
-            let op = Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), source };
-            if !seat.send(&send, vec![op], beside, now, self.began.elapsed()) {
+            let mut ops = copies(send);
+            ops.push(Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), source });
+            if !seat.send(send, ops, beside, now, self.began.elapsed()) {
                 lost.push(*id);
             }
         }
@@ -394,11 +398,12 @@ impl Painter {
     }
 
     fn prove(&mut self, viewer: ViewerId, id: u32) -> Result<(), Stop> {
+        let now = self.now();
         let Some(stage) = &mut self.stage else { return Ok(()) };
         let change = stage.capture.read_again()?;
         let (width, height) = stage.capture.size();
         let sha256 = digest(&stage.capture);
-        self.changed(&change);
+        self.changed(&change, now);
         let Some(seat) = self.seats.get_mut(&viewer) else { return Ok(()) };
         // What is not sent yet comes after: whoever believes to be exact before it must not compare.
         let next = seat.viewer.next_seq();
@@ -473,6 +478,10 @@ impl Seat {
             self.outbox.try_send(bytes).is_ok()
         })
     }
+}
+
+fn copies(send: &Send) -> Vec<Op> {
+    send.copy.as_ref().map(Copy::ops).unwrap_or_default()
 }
 
 fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
-use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, CreateWindowAux, ImageFormat, WindowClass};
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt, CreateGCAux, CreateWindowAux, ImageFormat, WindowClass};
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -419,6 +419,35 @@ impl TestDisplay {
         (root.width, root.height)
     }
 
+    /// Covers part of the screen, on which a photograph, twice as large on each side, can be moved about.
+    pub fn photograph(self, width: u16, height: u16) -> Photograph {
+        let Self { conn, root } = self;
+        let (window, pixmap, gc) = (
+            conn.generate_id().expect("an id"),
+            conn.generate_id().expect("an id"),
+            conn.generate_id().expect("an id"),
+        );
+        let aux = CreateWindowAux::new().override_redirect(1);
+        let depth = conn.setup().roots[0].root_depth;
+        conn.create_window(depth, window, root, 101, 77, width, height, 0, WindowClass::INPUT_OUTPUT, 0, &aux)
+            .expect("asks");
+        conn.map_window(window).expect("asks");
+        conn.create_gc(gc, window, &CreateGCAux::new().graphics_exposures(0)).expect("asks");
+        conn.create_pixmap(depth, pixmap, window, width * 2, height * 2).expect("asks");
+        for y in 0..height * 2 {
+            let pixels = (0..u32::from(width) * 2).flat_map(|x| {
+                let grain =
+                    (x.wrapping_mul(0x85EB_CA6B) ^ u32::from(y).wrapping_mul(0xC2B2_AE35)).wrapping_mul(0x27D4_EB2F);
+                let [blue, green, red, _] = grain.to_be_bytes();
+                [blue, green, red, 0]
+            });
+            let row: Vec<u8> = pixels.collect();
+            let y = i16::try_from(y).expect("small");
+            conn.put_image(ImageFormat::Z_PIXMAP, pixmap, gc, width * 2, 1, 0, y, 0, depth, &row).expect("asks");
+        }
+        Photograph { conn, window, pixmap, gc, width, height }
+    }
+
     /// The whole screen, one 0xRRGGBB a pixel, row by row.
     pub fn picture(&self) -> Vec<u32> {
         let (width, height) = self.size();
@@ -434,6 +463,25 @@ impl TestDisplay {
             assert!(Instant::now() < deadline, "the screen never showed {what}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// On the screen until dropped.
+pub struct Photograph {
+    conn: RustConnection,
+    window: u32,
+    pixmap: u32,
+    gc: u32,
+    width: u16,
+    height: u16,
+}
+
+impl Photograph {
+    /// Its part from there on, pixels.
+    pub fn show(&self, x: i16, y: i16) {
+        let Self { conn, window, pixmap, gc, width, height } = self;
+        conn.copy_area(*pixmap, *window, *gc, x, y, 0, 0, *width, *height).expect("asks");
+        conn.flush().expect("flushes");
     }
 }
 

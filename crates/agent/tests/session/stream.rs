@@ -57,10 +57,10 @@ impl Drawing {
                 self.put_tile(*rect, &pixels);
             }
             Op::Copy { rect, to_x, to_y } => {
-                let before = self.pixels.clone();
-                let (wide, from) = (usize::from(self.width), *rect);
-                let to = Rect { x: *to_x, y: *to_y, ..*rect };
-                self.put(to, |x, y| before[(usize::from(from.y) + y) * wide + usize::from(from.x) + x]);
+                let (wide, across) = (usize::from(self.width), usize::from(rect.width));
+                let rows = self.pixels.chunks_exact(wide).skip(rect.y.into()).take(rect.height.into());
+                let before = rows.flat_map(|row| &row[rect.x.into()..][..across]).copied().collect::<Vec<_>>();
+                self.put(Rect { x: *to_x, y: *to_y, ..*rect }, |x, y| before[y * across + x]);
             }
             Op::Video { rects, source, .. } => {
                 assert!(matches!(source, VideoSource::Here { data } if !data.is_empty()));
@@ -177,6 +177,9 @@ pub struct StreamViewer {
     pub last: Option<Update>,
     pub updates: usize,
     pub video_ops: usize,
+    pub copy_ops: usize,
+    /// Of all records.
+    pub bytes: usize,
     events: u32,
 }
 
@@ -225,6 +228,8 @@ impl StreamViewer {
             last: None,
             updates: 0,
             video_ops: 0,
+            copy_ops: 0,
+            bytes: 0,
             events: 0,
         }
     }
@@ -236,6 +241,7 @@ impl StreamViewer {
     /// Takes the next message and does what it says. None: the connection was closed.
     pub async fn next(&mut self) -> Option<ToClient> {
         let record = timeout(LIMIT, self.connection.next()).await.expect("something comes")?.ok()?;
+        self.bytes += record.len();
         let message = ToClient::decode(record.freeze()).expect("a message");
         match &message {
             ToClient::Update(update) => self.draw(update.clone()).await,
@@ -264,6 +270,7 @@ impl StreamViewer {
                 assert!(*keyframe || self.video_ops > 0, "the first is a keyframe");
                 self.video_ops += 1;
             }
+            self.copy_ops += usize::from(matches!(op, Op::Copy { .. }));
             self.drawing.draw(op);
         }
         assert!(!update.exact || self.drawing.is_whole(), "an exact picture has every pixel");

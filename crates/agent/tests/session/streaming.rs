@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use hyper::{Method, StatusCode};
-use protocol::agent::{SCREEN_PATH, Supervised};
+use protocol::agent::{OPEN_PATH, SCREEN_PATH, Supervised};
 use protocol::stream::{Action, ClientHello, MAX_TO_AGENT, Op, STREAM_VERSION, ToAgent, VideoFormat, View};
 use rustix::process::Signal;
 use serde_json::json;
@@ -88,6 +88,61 @@ async fn what_video_left_ends_exact() {
         assert!(viewer.drawing.rgb() == session.display().picture());
         assert!(!session.log().contains("\"ERROR\""), "{}", session.log());
     }
+}
+
+#[tokio::test]
+async fn what_moves_as_it_is_is_copied_and_stays_exact() {
+    let session = TestSession::ready().await;
+    let (width, height) = (900, 600);
+    for habits in [Habits::default(), video(VideoFormat::H264)] {
+        let mut viewer = StreamViewer::connect(&session, habits).await;
+        viewer.prove().await;
+        let photograph = session.display().photograph(width, height);
+        photograph.show(0, 0);
+        viewer.until("the photograph", |viewer| viewer.is_exact() && colours(&viewer.drawing.rgb()) > 100_000).await;
+        viewer.prove().await;
+        let bytes = viewer.bytes;
+        for step in 1..=40 {
+            let (copies, updates) = (viewer.copy_ops, viewer.updates);
+            photograph.show(step * 3, step * 2);
+            viewer.until("the next step", |viewer| viewer.updates > updates && viewer.is_exact()).await;
+            assert!(viewer.copy_ops > copies, "step {step}");
+        }
+        viewer.prove().await;
+        let each = (viewer.bytes - bytes) / 40;
+        assert!(each < usize::from(width) * usize::from(height) / 2, "{each} bytes each time");
+    }
+    assert!(!session.log().contains("\"ERROR\""), "{}", session.log());
+}
+
+#[tokio::test]
+async fn a_canvas_panned_in_gimp_is_copied() {
+    let session = TestSession::ready().await;
+    let noise = |x: u32, y: u32| (x.wrapping_mul(0x85EB_CA6B) ^ y.wrapping_mul(0xC2B2_AE35)).wrapping_mul(0x27D4_EB2F);
+    let photograph = image::RgbImage::from_fn(1800, 1400, |x, y| {
+        let [red, green, blue, _] = noise(x / 3, y / 3).to_be_bytes();
+        image::Rgb([red, green, blue])
+    });
+    photograph.save(session.home.join("photograph.png")).expect("writes a picture");
+    let (code, _) = session.call(Method::POST, OPEN_PATH, Some(json!({"path": "photograph.png"}))).await;
+    assert_eq!(code, StatusCode::NO_CONTENT);
+    let mut viewer = StreamViewer::connect(&session, Habits::default()).await;
+    viewer.until("the picture", |viewer| viewer.is_exact() && colours(&viewer.drawing.rgb()) > 10_000).await;
+
+    // In its size; then it is pulled with the middle button.
+    let (x, y) = (640, 400);
+    viewer.input(Action::Move { x, y }).await;
+    viewer.key(u32::from(b'1')).await;
+    viewer.prove().await;
+    viewer.input(Action::Button { x, y, button: 2, down: true }).await;
+    for step in 1..=30 {
+        let updates = viewer.updates;
+        viewer.input(Action::Move { x: x - step * 5, y: y - step * 3 }).await;
+        viewer.until("the next step", |viewer| viewer.updates > updates).await;
+    }
+    viewer.input(Action::Button { x: x - 150, y: y - 90, button: 2, down: false }).await;
+    viewer.prove().await;
+    assert!(viewer.copy_ops >= 15, "{} copies", viewer.copy_ops);
 }
 
 #[tokio::test]

@@ -26,9 +26,10 @@ export function canConnect(): boolean {
   return typeof RTCPeerConnection === 'function';
 }
 
-/** Whether encoded video can be taken from it; without that only input travels by it. */
+/** Whether encoded video can be taken from it; without that only input travels by it. Firefox has H.264 as a download. */
 function takesFrames(): boolean {
-  return typeof RTCRtpScriptTransform === 'function';
+  const codecs = RTCRtpReceiver.getCapabilities('video')?.codecs ?? [];
+  return typeof RTCRtpScriptTransform === 'function' && codecs.some(({ mimeType }) => /\/h264$/i.test(mimeType));
 }
 
 export class Media {

@@ -1,0 +1,457 @@
+//! Finds out that pixels only moved: a canvas was panned, a list scrolled. Compares two pictures of one screen.
+//!
+//! Squares of the picture before, at all heights of some columns, go into a table by a hash of their pixels; squares of
+//! the picture now, at all places of some rows, are looked up there. Whatever the way, some meet. Most must name the same
+//! way, which then is verified, pixel by pixel: a hash never decides what is shown.
+
+use protocol::stream::Rect;
+
+use super::cells::{CELL, CellSet};
+
+/// Bytes of a pixel.
+const PIXEL: usize = 4;
+/// Side of the squares, pixels: enough for a pattern that a zoom has made coarse.
+const SQUARE: usize = 16;
+/// Between the columns, and between the rows, that are looked at, where little and where much changed. Primes: lines of
+/// text and patterns have other distances, so that each is met at another height.
+const STEPS: (usize, usize) = (31, 61);
+/// Cells that are much.
+const MUCH: usize = 2048;
+/// Changes of fewer cells are as soon sent.
+pub const WORTH_A_SEARCH: usize = 64;
+/// Found squares that make a way believable.
+const VOTES: usize = 4;
+/// Changed cells that must have come from elsewhere.
+const WORTH_A_MOTION: usize = 32;
+
+/// Two pictures of a screen in memory, four bytes a pixel, rows from the top.
+#[derive(Debug, Clone, Copy)]
+pub struct Pictures<'a> {
+    pub before: &'a [u8],
+    pub now: &'a [u8],
+    /// Bytes from one row to the next, of both.
+    pub stride: usize,
+}
+
+/// Part of a picture shows what the one before it showed elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Motion {
+    pub way: Way,
+    /// Cells whose every pixel is the one that was `way` before it; also some that look the same as before.
+    pub cells: CellSet,
+}
+
+/// How far something moved, pixels to the right and down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    pub dx: i32,
+    pub dy: i32,
+}
+
+impl Way {
+    /// Where the pixels of a rectangle came from; none when not from the screen of that many pixels.
+    pub fn source(self, to: Rect, (width, height): (u16, u16)) -> Option<Rect> {
+        let from = |at: u16, length: u16, way: i32, limit: u16| {
+            u16::try_from(i32::from(at) - way)
+                .ok()
+                .filter(|from| from.checked_add(length).is_some_and(|end| end <= limit))
+        };
+        let (x, y) = (from(to.x, to.width, self.dx, width)?, from(to.y, to.height, self.dy, height)?);
+        Some(Rect { x, y, ..to })
+    }
+
+    /// First this, then the other.
+    pub fn then(self, other: Self) -> Self {
+        Self { dx: self.dx + other.dx, dy: self.dy + other.dy }
+    }
+}
+
+/// The motion that explains most of what changed, if one does.
+pub fn find_motion(pictures: Pictures<'_>, changed: &CellSet) -> Option<Motion> {
+    if changed.len() < WORTH_A_SEARCH {
+        return None;
+    }
+    let (width, height) = changed.size();
+    let area = changed.bounds();
+    let whole = usize::from(height).checked_sub(1)? * pictures.stride + usize::from(width) * PIXEL;
+    if pictures.before.len() < whole || pictures.now.len() < whole {
+        return None;
+    }
+    let way = likely_way(pictures, area, changed)?;
+    let cells = verified(pictures, area, changed.size(), way);
+    (cells.overlap(changed).len() >= WORTH_A_MOTION).then_some(Motion { way, cells })
+}
+
+/// A square's hash is the sum of its pixels, each times a power of `ACROSS` and one of `DOWN`: so it can be taken along
+/// rows or along columns first, and the next follows from the one before. `DOWN` is multiplied with most.
+const ACROSS: u32 = 0x9E37_79B1;
+const DOWN: u32 = 31;
+
+/// Falling powers, and the one that leaves the sum of a full square.
+const fn powers(factor: u32) -> ([u32; SQUARE], u32) {
+    let mut powers = [1_u32; SQUARE];
+    let mut at = SQUARE - 1;
+    while at > 0 {
+        powers[at - 1] = powers[at].wrapping_mul(factor);
+        at -= 1;
+    }
+    (powers, powers[0].wrapping_mul(factor))
+}
+
+const WEIGHTS: [u32; SQUARE] = powers(ACROSS).0;
+const LEAVES_ACROSS: u32 = powers(ACROSS).1;
+const LEAVES_DOWN: u32 = powers(DOWN).1;
+
+fn hash_row(pixels: &[u8]) -> u32 {
+    let weighted = pixels.as_chunks().0.iter().zip(&WEIGHTS).map(|(pixel, weight)| value(*pixel).wrapping_mul(*weight));
+    weighted.fold(0, u32::wrapping_add)
+}
+
+fn value(pixel: [u8; PIXEL]) -> u32 {
+    u32::from_le_bytes(pixel)
+}
+
+/// The table of squares: where each was seen, unless at several places.
+struct Squares {
+    /// Hash, x, y; the hash 0 stands for nothing.
+    slots: Vec<(u32, u16, u16)>,
+    shift: u32,
+}
+
+const SEVERAL: u16 = u16::MAX;
+
+impl Squares {
+    fn with_room(count: usize) -> Self {
+        let slots = (count * 2).next_power_of_two().max(2);
+        Self { slots: vec![(0, 0, 0); slots], shift: u32::BITS - slots.ilog2() }
+    }
+
+    fn slot(&self, hash: u32) -> usize {
+        // The low bits of the sums are weak.
+        ((hash ^ (hash >> 15)).wrapping_mul(ACROSS) >> self.shift) as usize
+    }
+
+    /// One that finds another in its place is left out.
+    fn insert(&mut self, hash: u32, x: u16, y: u16) {
+        let at = self.slot(hash);
+        let slot = &mut self.slots[at];
+        if slot.0 == 0 {
+            *slot = (hash, x, y);
+        } else if slot.0 == hash {
+            slot.1 = SEVERAL;
+        }
+    }
+
+    fn find(&self, hash: u32) -> Option<(u16, u16)> {
+        let (known, x, y) = self.slots[self.slot(hash)];
+        (known == hash && known != 0 && x != SEVERAL).then_some((x, y))
+    }
+}
+
+/// The way on which most of the squares agree.
+fn likely_way(pictures: Pictures<'_>, area: Rect, changed: &CellSet) -> Option<Way> {
+    let step = if changed.len() < MUCH { STEPS.0 } else { STEPS.1 };
+    let squares = squares_before(pictures, area, step);
+    let mut ways = ways_now(pictures, area, step, changed, &squares);
+    let total = ways.len();
+    ways.sort_unstable();
+    let most = ways.chunk_by(|a, b| a == b).max_by_key(|same| same.len())?;
+    (most.len() >= VOTES && most.len() * 2 > total).then(|| most[0])
+}
+
+/// Squares at all heights of every `step`th column.
+fn squares_before(pictures: Pictures<'_>, area: Rect, step: usize) -> Squares {
+    let columns: Vec<u16> = (area.x..area.x + area.width)
+        .step_by(step)
+        .filter(|x| usize::from(*x) + SQUARE <= usize::from(area.x + area.width))
+        .collect();
+    let mut squares = Squares::with_room(columns.len() * usize::from(area.height));
+    // Of each column: the hashes of its last rows, and their sum.
+    let mut sums = vec![([0_u32; SQUARE], 0_u32); columns.len()];
+    for (done, y) in (area.y..area.y + area.height).enumerate() {
+        for (x, (rows, sum)) in columns.iter().zip(&mut sums) {
+            let from = usize::from(y) * pictures.stride + usize::from(*x) * PIXEL;
+            let row = hash_row(&pictures.before[from..from + SQUARE * PIXEL]);
+            let gone = std::mem::replace(&mut rows[done % SQUARE], row);
+            let leaves = gone.wrapping_mul(LEAVES_DOWN);
+            *sum = sum.wrapping_mul(DOWN).wrapping_sub(leaves).wrapping_add(row);
+            if let Some(top) = (done + 1).checked_sub(SQUARE) {
+                squares.insert(*sum, *x, area.y + u16::try_from(top).unwrap_or_default());
+            }
+        }
+    }
+    squares
+}
+
+/// The ways that known squares have come to every `step`th row, all along it.
+fn ways_now(pictures: Pictures<'_>, area: Rect, step: usize, changed: &CellSet, squares: &Squares) -> Vec<Way> {
+    let mut ways = Vec::new();
+    let mut columns = vec![0_u32; area.width.into()];
+    for y in (area.y..area.y + area.height).step_by(step) {
+        if usize::from(y) + SQUARE > usize::from(area.y + area.height) {
+            break;
+        }
+        columns.fill(0);
+        for row in usize::from(y)..usize::from(y) + SQUARE {
+            let from = row * pictures.stride + usize::from(area.x) * PIXEL;
+            let pixels = pictures.now[from..from + columns.len() * PIXEL].as_chunks().0;
+            for (sum, pixel) in columns.iter_mut().zip(pixels) {
+                *sum = sum.wrapping_mul(DOWN).wrapping_add(value(*pixel));
+            }
+        }
+        let mut sum = 0_u32;
+        for (at, next) in columns.iter().enumerate() {
+            let gone = at.checked_sub(SQUARE).map_or(0, |first| columns[first]);
+            let leaves = gone.wrapping_mul(LEAVES_ACROSS);
+            sum = sum.wrapping_mul(ACROSS).wrapping_sub(leaves).wrapping_add(*next);
+            let Some(left) = (at + 1).checked_sub(SQUARE) else { continue };
+            let x = area.x + u16::try_from(left).unwrap_or_default();
+            if let Some((from_x, from_y)) = squares.find(sum)
+                && changed.contains(usize::from(x / CELL), usize::from(y / CELL))
+                && (from_x, from_y) != (x, y)
+            {
+                ways.push(Way { dx: i32::from(x) - i32::from(from_x), dy: i32::from(y) - i32::from(from_y) });
+            }
+        }
+    }
+    ways
+}
+
+/// Cells of the area, which has whole ones, that came that way as they are.
+fn verified(pictures: Pictures<'_>, area: Rect, (width, height): (u16, u16), way: Way) -> CellSet {
+    let mut cells = CellSet::empty(width, height);
+    let right = area.x + area.width;
+    for y in (area.y..area.y + area.height).step_by(CELL.into()) {
+        // What came from the screen: as all rows of cells have the same columns, one run of them.
+        let cell = |x: u16| Rect { x, y, width: CELL.min(right - x), height: CELL.min(area.y + area.height - y) };
+        let columns = (area.x..right).step_by(CELL.into()).map(cell);
+        let mut alive: Vec<(Rect, Rect)> =
+            columns.filter_map(|to| way.source(to, (width, height)).map(|from| (to, from))).collect();
+        for row in 0..CELL {
+            let (Some((to, from)), Some((last, _))) = (alive.first(), alive.last()) else { break };
+            if row >= to.height {
+                break;
+            }
+            let length = last.x + last.width - to.x;
+            if pictures.equal(*to, *from, row, length) {
+                continue;
+            }
+            alive.retain(|(to, from)| pictures.equal(*to, *from, row, to.width));
+        }
+        for (to, _) in alive {
+            cells.insert(to);
+        }
+    }
+    cells
+}
+
+impl Pictures<'_> {
+    /// Whether so many pixels in a row of one rectangle now are those of the other before.
+    fn equal(&self, now: Rect, before: Rect, row: u16, length: u16) -> bool {
+        let bytes = |at: Rect| {
+            let start = usize::from(at.y + row) * self.stride + usize::from(at.x) * PIXEL;
+            start..start + usize::from(length) * PIXEL
+        };
+        self.now[bytes(now)] == self.before[bytes(before)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A picture, whole cells, as capture keeps it.
+    #[derive(Clone)]
+    struct Image {
+        width: u16,
+        height: u16,
+        stride: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Image {
+        fn new(width: u16, height: u16, pixel: impl Fn(u16, u16) -> u32) -> Self {
+            let whole = |pixels: u16| usize::from(pixels).next_multiple_of(CELL.into());
+            let stride = whole(width) * PIXEL;
+            let mut image = Self { width, height, stride, bytes: vec![0; stride * whole(height)] };
+            image.draw(Rect { x: 0, y: 0, width, height }, pixel);
+            image
+        }
+
+        fn at(&self, x: u16, y: u16) -> usize {
+            usize::from(y) * self.stride + usize::from(x) * PIXEL
+        }
+
+        fn pixel(&self, x: u16, y: u16) -> [u8; PIXEL] {
+            self.bytes[self.at(x, y)..][..PIXEL].try_into().expect("four")
+        }
+
+        fn draw(&mut self, rect: Rect, pixel: impl Fn(u16, u16) -> u32) {
+            for y in rect.y..(rect.y + rect.height).min(self.height) {
+                for x in rect.x..(rect.x + rect.width).min(self.width) {
+                    let at = self.at(x, y);
+                    self.bytes[at..at + PIXEL].copy_from_slice(&pixel(x, y).to_le_bytes());
+                }
+            }
+        }
+
+        /// What is in the rectangle moves; where nothing comes from it is drawn anew.
+        fn pan(&self, area: Rect, way: Way, pixel: impl Fn(u16, u16) -> u32) -> Self {
+            let mut panned = self.clone();
+            panned.draw(area, |x, y| {
+                let from = way.source(Rect { x, y, width: 1, height: 1 }, (self.width, self.height));
+                let within = |from: &Rect| {
+                    (area.x..area.x + area.width).contains(&from.x) && (area.y..area.y + area.height).contains(&from.y)
+                };
+                from.filter(within).map_or_else(|| pixel(x, y), |from| u32::from_le_bytes(self.pixel(from.x, from.y)))
+            });
+            panned
+        }
+
+        fn changed(&self, before: &Self) -> CellSet {
+            let mut changed = CellSet::empty(self.width, self.height);
+            for (column, row) in CellSet::all(self.width, self.height).iter() {
+                let Rect { x, y, width, height } = changed.rect(column, row);
+                if (y..y + height).any(|y| (x..x + width).any(|x| self.pixel(x, y) != before.pixel(x, y))) {
+                    changed.insert_cell(column, row);
+                }
+            }
+            changed
+        }
+
+        fn motion(&self, before: &Self) -> Option<Motion> {
+            let pictures = Pictures { before: &before.bytes, now: &self.bytes, stride: self.stride };
+            find_motion(pictures, &self.changed(before))
+        }
+    }
+
+    fn noise(x: u16, y: u16) -> u32 {
+        let mut hash = u32::from(x).wrapping_mul(0x85EB_CA6B) ^ u32::from(y).wrapping_mul(0xC2B2_AE35) ^ 0x27D4_EB2F;
+        hash ^= hash >> 15;
+        hash = hash.wrapping_mul(0x2C1B_3C6D);
+        (hash ^ (hash >> 12)) & 0x00FF_FFFF
+    }
+
+    /// What canvases are like: noise, also enlarged, text on paper, a chequerboard, one colour, two slopes.
+    fn content(kind: u8, x: u16, y: u16) -> u32 {
+        match kind {
+            0 => noise(x, y),
+            1 => noise(x / 8, y / 8),
+            2 => [0xFF_FFFF, 0][usize::from(noise(x, y / 2).is_multiple_of(9) && y % 24 < 12)],
+            3 => [0x66_6666, 0x99_9999][usize::from((x / 8 + y / 8) % 2)],
+            4 => 0x30_3030,
+            5 => u32::from(x) * 7 + u32::from(y) * 3,
+            _ => {
+                if noise(x / 64, y / 64).is_multiple_of(3) {
+                    noise(x, y)
+                } else {
+                    0x40_4040
+                }
+            }
+        }
+    }
+
+    fn area() -> impl Strategy<Value = Rect> {
+        (0_u16..300, 0_u16..200, 1_u16..500, 1_u16..400).prop_map(|(x, y, width, height)| Rect { x, y, width, height })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+        #[test]
+        fn what_is_said_to_have_moved_is_equal(
+            (width, height) in (200_u16..500, 150_u16..400),
+            before in 0_u8..7,
+            pan in area(),
+            way in (-70_i32..70, -70_i32..70),
+            over in proptest::collection::vec((area(), 0_u8..7), 0..3),
+            specks in proptest::collection::vec((0_u16..500, 0_u16..400), 0..30),
+        ) {
+            let old = Image::new(width, height, |x, y| content(before, x, y));
+            let mut new = old.pan(pan, Way { dx: way.0, dy: way.1 }, |x, y| noise(y, x));
+            for (rect, kind) in over {
+                new.draw(Rect { width: rect.width / 4, height: rect.height / 4, ..rect }, |x, y| content(kind, x + 5, y));
+            }
+            for (x, y) in specks {
+                new.draw(Rect { x, y, width: 1, height: 1 }, |_, _| 0xFF_00FF);
+            }
+            if let Some(motion) = new.motion(&old) {
+                prop_assert!(!motion.cells.is_empty());
+                for (column, row) in motion.cells.iter() {
+                    let to = motion.cells.rect(column, row);
+                    let from = motion.way.source(to, (width, height)).expect("from within the screen");
+                    for (y, x) in (0..to.height).flat_map(|y| (0..to.width).map(move |x| (y, x))) {
+                        prop_assert_eq!(new.pixel(to.x + x, to.y + y), old.pixel(from.x + x, from.y + y));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_pan_of_a_picture_is_found_whatever_its_way(
+            kind in prop_oneof![Just(0_u8), Just(1), Just(2), Just(6)],
+            way in (-90_i32..90, -90_i32..90),
+        ) {
+            let way = Way { dx: way.0, dy: way.1 };
+            prop_assume!(way != Way { dx: 0, dy: 0 });
+            let area = Rect { x: 40, y: 24, width: 400, height: 340 };
+            let old = Image::new(450, 377, |x, y| content(kind, x, y));
+            let new = old.pan(area, way, |x, y| noise(y, x));
+            let motion = new.motion(&old);
+            let motion = motion.ok_or_else(|| TestCaseError::fail("no motion"))?;
+            prop_assert_eq!(motion.way, way);
+            // All but cells at the edges, which hold something else as well.
+            let within = |rect: Rect| {
+                let ends = |at: u16, length: u16, from: u16, size: u16| from <= at && at + length <= from + size;
+                ends(rect.x, rect.width, area.x, area.width) && ends(rect.y, rect.height, area.y, area.height)
+            };
+            for (column, row) in new.changed(&old).without(&motion.cells).iter() {
+                let to = motion.cells.rect(column, row);
+                prop_assert!(!within(to) || !way.source(to, (450, 377)).is_some_and(within), "{:?}", to);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_moved_in_another_picture_or_a_little_one() {
+        let old = Image::new(640, 480, noise);
+        let other = Image::new(640, 480, |x, y| noise(y, x));
+        assert_eq!(other.motion(&old), None);
+        let zoomed = Image::new(640, 480, |x, y| noise(x / 2 + 100, y / 2 + 80));
+        assert_eq!(zoomed.motion(&old), None);
+        let little = old.pan(Rect { x: 64, y: 64, width: 96, height: 96 }, Way { dx: 3, dy: 0 }, |x, y| noise(y, x));
+        assert_eq!(little.motion(&old), None);
+        let flat = Image::new(640, 480, |_, _| 0x30_3030);
+        assert_eq!(flat.motion(&old), None);
+        assert_eq!(old.motion(&flat), None);
+    }
+
+    /// cargo test --release -p agent-core how_long_a_search -- --ignored --nocapture
+    #[test]
+    #[ignore = "prints times"]
+    fn how_long_a_search_takes() {
+        let (width, height) = (1920, 1080);
+        let all = Rect { x: 0, y: 0, width, height };
+        let old = Image::new(width, height, noise);
+        let moved = old.pan(all, Way { dx: 3, dy: -7 }, |x, y| noise(y, x));
+        let other = Image::new(width, height, |x, y| noise(y, x));
+        let flat = Image::new(width, height, |_, _| 0);
+        for (what, new) in [("moved", moved), ("another", other), ("one colour", flat)] {
+            let changed = new.changed(&old);
+            let pictures = Pictures { before: &old.bytes, now: &new.bytes, stride: new.stride };
+            let mut times: Vec<_> = (0..50)
+                .map(|_| {
+                    let began = Instant::now();
+                    std::hint::black_box(find_motion(pictures, &changed));
+                    began.elapsed()
+                })
+                .collect();
+            times.sort_unstable();
+            let cells = find_motion(pictures, &changed).map_or(0, |motion| motion.cells.len());
+            println!("{what}: {:?} at best, {:?} usually, {cells} cells", times[0], times[25]);
+        }
+    }
+}
