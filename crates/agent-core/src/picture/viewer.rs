@@ -23,8 +23,6 @@ const MAX_CHUNK_CELLS: usize = 2048;
 const MAX_IN_FLIGHT: usize = 32;
 /// What may be under way beyond what the link holds, seconds of its rate.
 const SLACK: Duration = Duration::from_millis(40);
-/// Most bytes of tiles in one picture of a motion; with more of them it goes as video. At 60 Hz these are 5 Mbit/s.
-const MOTION_BYTES: usize = 10 * 1024;
 /// Weight of a new measurement.
 const WEIGHT: f64 = 0.2;
 
@@ -291,10 +289,8 @@ impl Viewer {
         // What keeps moving and what has just changed beside it, such as a menu over an animation, are two questions.
         let moving = activity.moving(&stale, now);
         let rest = stale.without(&moving);
-        // Sixty of them a second would fill a line that others use as well.
-        let costly = activity.tile_bytes(&moving) > MOTION_BYTES;
-        for (cells, costly) in [(rest, false), (moving, costly)] {
-            if costly || self.video_is_sooner(&cells, activity, costs) {
+        for cells in [rest, moving] {
+            if self.video_is_sooner(&cells, activity, costs) {
                 send.video.union(&cells);
             } else {
                 send.tiles.union(&cells);

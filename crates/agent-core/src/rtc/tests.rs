@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use protocol::stream::{Action, Input as InputMessage, InputEvent, ToAgent};
 use proptest::prelude::*;
+use protocol::stream::{Action, Input as InputMessage, InputEvent, ToAgent};
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::media::{Direction, MediaKind};
 
