@@ -24,7 +24,7 @@ try {
       await pause(1000);
       report({ size, transport: 'floor', small: await look(display, page) });
       const stage = await openStage(browser, platform, size);
-      for (const transport of transports()) {
+      for (const transport of transports('websocket,webrtc,webrtc-tcp,vnc')) {
         const row = { size, transport };
         for (const mode of modes) {
           if (!(await stage.show(transport))) break;

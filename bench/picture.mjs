@@ -17,7 +17,7 @@ try {
   for (const size of sizes('1920x1080,1280x720')) {
     report({ size, transport: 'floor', small: p(await floor(browser, size, keys)) });
     const stage = await openStage(browser, platform, size);
-    for (const transport of transports()) {
+    for (const transport of transports('websocket,webrtc,webrtc-tcp,vnc')) {
       const row = { size, transport };
       for (const mode of ['small', 'full', 'half']) {
         if (!(await stage.show(transport))) break;

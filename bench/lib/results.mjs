@@ -39,4 +39,4 @@ export const sizes = (otherwise) =>
   });
 
 /** What the page knows is tried: one that this build does not offer is left out, see `show` of a stage. */
-export const transports = () => list('BENCH_TRANSPORTS', 'websocket,webrtc,vnc');
+export const transports = (usual = 'websocket,webrtc,vnc') => list('BENCH_TRANSPORTS', usual);

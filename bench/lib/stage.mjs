@@ -35,6 +35,7 @@ export async function openStage(browser, platform, { width, height }) {
   const email = `stage-${width}x${height}-${Math.random().toString(36).slice(2)}@example.org`;
   const user = await registerUser(platform.url, email);
   const [page, leave] = await openPage(browser, { width, height });
+  await page.addInitScript(onlyTcp);
   await page.goto(`${platform.url}/signin`);
   await page.getByLabel('E-mail').fill(email);
   await page.getByLabel('Password', { exact: true }).fill('a long bench password');
@@ -77,7 +78,14 @@ export async function openStage(browser, platform, { width, height }) {
      */
     async show(transport) {
       await page.goto(`${platform.url}/dashboard`);
-      await page.evaluate((value) => localStorage.setItem('gimp-platform.transport', value), transport);
+      const wanted = transport === 'webrtc-tcp' ? 'webrtc' : transport;
+      await page.evaluate(
+        ([pin, way]) => {
+          localStorage.setItem('gimp-platform.transport', pin);
+          localStorage.setItem('bench.way', way);
+        },
+        [wanted, transport],
+      );
       const began = performance.now();
       await page.goto(`${platform.url}/session/${session.id}`);
       const shown = page.locator('[data-testid=session-canvas][data-transport]');
@@ -85,8 +93,12 @@ export async function openStage(browser, platform, { width, height }) {
         throw new Error(`no picture over ${transport} within a minute`);
       });
       const ms = performance.now() - began;
+      // The stream begins on its WebSocket; WebRTC comes a moment later, by TCP later still.
+      const best = wanted === 'auto' ? 'webrtc' : wanted;
+      const there = page.locator(`[data-testid=session-canvas][data-transport=${best}]`).waitFor({ state: 'attached', timeout: 10_000 });
+      await there.catch(() => undefined);
       const taken = await shown.getAttribute('data-transport');
-      if (transport !== 'auto' && taken !== transport) return null;
+      if (wanted !== 'auto' && taken !== wanted) return null;
       // The toolbar goes away.
       await page.mouse.move(width / 2, height - 20);
       await pause(4500);
@@ -159,6 +171,16 @@ export async function openStage(browser, platform, { width, height }) {
       await user.api('DELETE', `/sessions/${session.id}`);
       await leave();
     },
+  };
+}
+
+/** In the page: for `webrtc-tcp` the agent has no addresses but those of ICE-TCP. */
+function onlyTcp() {
+  const take = RTCPeerConnection.prototype.setRemoteDescription;
+  RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+    const all = localStorage.getItem('bench.way') !== 'webrtc-tcp';
+    const kept = sdp?.split('\r\n').filter((line) => all || !line.startsWith('a=candidate') || / tcp /i.test(line));
+    return take.call(this, { type, sdp: kept?.join('\r\n') });
   };
 }
 

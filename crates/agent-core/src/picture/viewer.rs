@@ -167,9 +167,10 @@ impl Viewer {
     pub fn damaged(&mut self, cells: &CellSet) {
         self.stale.union(cells);
         self.lossy.subtract(cells);
-        if let Some(copy) = &mut self.copy {
+        self.copy = self.copy.take().and_then(|mut copy| {
             copy.subtract(cells);
-        }
+            (!copy.cells().is_empty()).then_some(copy)
+        });
     }
 
     /// The screen changed there, and some of it only moved.

@@ -64,7 +64,7 @@ impl Planes {
         let chroma = if yuv444 { (width, height) } else { (width / 2, height / 2) };
         let plane = |(width, height): (u16, u16), value| vec![value; usize::from(width) * usize::from(height)];
         Self {
-            planes: [plane((width, height), 16), plane(chroma, 128), plane(chroma, 128)],
+            planes: [plane((width, height), 0), plane(chroma, 128), plane(chroma, 128)],
             strides: [width, chroma.0, chroma.0],
             width,
             height,

@@ -30,6 +30,8 @@ const MAX_CACHE_PIXELS: u32 = 32 << 20;
 const SMALL_MOTION: usize = 64;
 /// A viewer that missed a picture of the video needs a keyframe, which the others get as well: not more often than this.
 const KEYFRAME_GAP: Duration = Duration::from_secs(1);
+/// How often who waits for it asks again.
+const KEYFRAME_WAIT: Duration = Duration::from_millis(50);
 /// How often figures are sent while something happens.
 const STATS_GAP: Duration = Duration::from_millis(500);
 
@@ -289,6 +291,7 @@ impl Painter {
             return Ok(Some(soonest(wait, rests.map(|left| now + left))));
         }
         let mut lost = Vec::new();
+        let mut sent = false;
         // Tiles first: they are ready sooner than video, which another update carries.
         let (width, height) = stage.capture.size();
         for (id, plan) in plans.iter_mut().filter(|(_, send)| !send.tiles.is_empty() || send.video.is_empty()) {
@@ -304,35 +307,37 @@ impl Painter {
                 &mut stage.activity,
                 &mut ops,
             )?;
+            sent = true;
             if !seat.send(&send, ops, 0, now, self.began.elapsed()) {
                 lost.push(*id);
             }
         }
         plans.retain(|(_, send)| !send.video.is_empty());
         for format in [VideoFormat::H264, VideoFormat::H264Yuv444] {
-            self.paint_video(format, &plans, now, &mut lost)?;
+            sent |= self.paint_video(format, &plans, now, &mut lost)?;
         }
         for id in lost {
             tracing::info!(viewer = id.0, "a viewer that takes nothing is dropped");
             self.leave(id);
         }
         self.send_stats();
-        Ok(None)
+        // All wait for a keyframe that may not come yet.
+        Ok((!sent).then(|| soonest(wait, Some(now + KEYFRAME_WAIT))))
     }
 
-    /// One picture of the video for all who decode this format and want it.
+    /// One picture of the video for all who decode this format and want it; false when there is none.
     fn paint_video(
         &mut self,
         format: VideoFormat,
         plans: &[(ViewerId, Send)],
         now: Duration,
         lost: &mut Vec<ViewerId>,
-    ) -> Result<(), Stop> {
-        let Some(stage) = &mut self.stage else { return Ok(()) };
+    ) -> Result<bool, Stop> {
+        let Some(stage) = &mut self.stage else { return Ok(false) };
         let of_format = |id: &ViewerId| self.seats.get(id).is_some_and(|seat| seat.format == Some(format));
         let mut takers: Vec<&(ViewerId, Send)> = plans.iter().filter(|(id, _)| of_format(id)).collect();
         if takers.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // Whoever missed a picture waits for a keyframe that the others can afford.
         let alone = self.seats.values().filter(|seat| seat.format == Some(format)).count() == 1;
@@ -342,7 +347,7 @@ impl Painter {
             })
         };
         takers.retain(|(id, _)| may_enter(id));
-        let Some((_, first)) = takers.first() else { return Ok(()) };
+        let Some((_, first)) = takers.first() else { return Ok(false) };
         let (width, height) = first.video.size();
         let mut cells = CellSet::empty(width, height);
         let mut link = f64::INFINITY;
@@ -372,7 +377,7 @@ impl Painter {
                 lost.push(*id);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Figures for whoever shows them, now and then while something happens.

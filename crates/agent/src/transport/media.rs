@@ -13,12 +13,16 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// Connections of the gateway that wait to be taken.
 const BACKLOG: i32 = 8;
 /// Datagrams that wait for one viewer. Who is slower loses the newest, as on a network.
 const INBOX: usize = 256;
+/// For a gateway that takes nothing.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Browsers' ends that are remembered, of all viewers.
 const MAX_REMOTES: usize = 256;
 
@@ -43,6 +47,8 @@ struct Shared {
 struct Routes {
     /// The gateway's newest connection.
     gateway: Option<Arc<Seqpacket>>,
+    /// Who reads from it.
+    reader: Option<AbortHandle>,
     /// A viewer's inbox, by its number.
     inboxes: HashMap<u64, mpsc::Sender<Received>>,
     remotes: HashMap<Remote, u64>,
@@ -116,14 +122,20 @@ impl Inlet {
         }
     }
 
-    /// Sends a datagram; waits while the gateway does not keep up. Without a gateway it is lost.
-    pub async fn send(&self, to: Remote, datagram: &[u8]) {
-        let Some(gateway) = self.socket.shared.routes().gateway.clone() else { return };
+    /// Sends a datagram; waits while the gateway does not keep up, and gives false when that is for long. Without a gateway
+    /// it is lost.
+    pub async fn send(&self, to: Remote, datagram: &[u8]) -> bool {
+        let Some(gateway) = self.socket.shared.routes().gateway.clone() else { return true };
         let header = to.encode();
         let parts = [IoSlice::new(&header), IoSlice::new(datagram)];
         let sent = gateway.async_io(Interest::WRITABLE, || gateway.try_write_vectored(&parts));
-        if let Err(error) = sent.await {
-            tracing::debug!(%error, "the gateway takes no datagrams");
+        match timeout(PATIENCE, sent).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the gateway takes no datagrams");
+                true
+            }
+            Err(_) => false,
         }
     }
 }
@@ -144,8 +156,12 @@ async fn accept(listener: UnixListener, shared: Weak<Shared>) {
         match accepted {
             Ok((gateway, _)) => {
                 let gateway = Arc::new(gateway);
-                shared.routes().gateway = Some(Arc::clone(&gateway));
-                tokio::spawn(read(gateway, Arc::downgrade(&shared)));
+                let reader = tokio::spawn(read(Arc::clone(&gateway), Arc::downgrade(&shared)));
+                let mut routes = shared.routes();
+                routes.gateway = Some(gateway);
+                if let Some(former) = routes.reader.replace(reader.abort_handle()) {
+                    former.abort();
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot take the gateway's connection for datagrams");

@@ -66,7 +66,8 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media
         Ok(_) => return Closed::NoHello,
         Err(error) => return error.into(),
     };
-    let (viewing, messages) = stage.picture.join(hello, media.is_some());
+    let webrtc = media.is_some();
+    let (viewing, messages) = stage.picture.join(hello, webrtc);
     let (to_signals, signals) = mpsc::channel(SIGNALS);
     let mut down = Down {
         client: client(&viewing),
@@ -93,7 +94,7 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media
                 }
                 Some(Ok(bytes)) => match ToAgent::decode(bytes.freeze()) {
                     Ok(ToAgent::Signal { signal }) => drop(to_signals.try_send(signal)),
-                    Ok(message) => take(message, stage, &viewing, began).await,
+                    Ok(message) => take(message, stage, &viewing, webrtc, began).await,
                     Err(error) => return error.into(),
                 },
                 Some(Err(error)) => return error.into(),
@@ -158,7 +159,7 @@ pub(super) fn client(viewing: &Viewing) -> ClientId {
     ClientId(viewing.viewer().0.into())
 }
 
-async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, began: std::time::Instant) {
+async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, webrtc: bool, began: std::time::Instant) {
     match message {
         ToAgent::Drawn(drawn) => viewing.drawn(drawn),
         ToAgent::View(view) => viewing.view(view),
@@ -172,7 +173,11 @@ async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, began: std::ti
         ToAgent::Input(input) => {
             let pointer = pointer(&input);
             // Without a display there is nobody to give it to; the picture's end is told by its channel.
-            let _gone = stage.input.apply(client(viewing), input.events, Arc::clone(viewing.input())).await;
+            let taken = stage.input.apply(client(viewing), input.events, Arc::clone(viewing.input())).await;
+            // Who has a channel that loses messages as well must know what it need not repeat there.
+            if let (Ok(number), true) = (taken, webrtc) {
+                answer(viewing, &ToClient::InputTaken { number }).await;
+            }
             if let Some((x, y)) = pointer {
                 viewing.pointer(x, y);
             }

@@ -17,6 +17,13 @@ use crate::picture::{RtpPicture, Viewing};
 
 /// Pictures that wait to be sent; with more the link is slower than it was taken for.
 const PICTURES: usize = 8;
+/// Why a connection ended.
+enum End {
+    /// The viewer left, or wants something else.
+    Signalled(Option<Signal>),
+    Gone,
+}
+
 /// A connection that was not made in this time will not be.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -30,7 +37,11 @@ pub struct Media {
 /// Serves one offer after the other, until the viewer leaves.
 pub async fn serve(media: Option<Media>, stage: &Stage, viewing: &Viewing, mut signals: mpsc::Receiver<Signal>) {
     let mut next = signals.recv().await;
-    while let Some(signal) = next {
+    while let Some(mut signal) = next {
+        // Of several that waited only the newest still holds.
+        while let Ok(newer) = signals.try_recv() {
+            signal = newer;
+        }
         next = match signal {
             Signal::Offer { sdp } => {
                 let accepted = media.as_ref().map(|media| Peer::answer(&sdp, &media.offer, Instant::now()));
@@ -39,11 +50,17 @@ pub async fn serve(media: Option<Media>, stage: &Stage, viewing: &Viewing, mut s
                         answer(viewing, &ToClient::Signal { signal: Signal::Answer { sdp } }).await;
                         let ended = Connection::new(peer, media, stage, viewing).run(&mut signals).await;
                         viewing.rtp(None);
-                        ended
+                        match ended {
+                            End::Signalled(signal) => signal,
+                            End::Gone => {
+                                answer(viewing, &ToClient::Signal { signal: Signal::Close }).await;
+                                signals.recv().await
+                            }
+                        }
                     }
                     (_, refused) => {
                         if let Some(Err(error)) = refused {
-                            tracing::info!(%error, "a viewer's offer is refused");
+                            tracing::debug!(%error, "a viewer's offer is refused");
                         }
                         answer(viewing, &ToClient::Signal { signal: Signal::Close }).await;
                         signals.recv().await
@@ -75,16 +92,12 @@ impl<'a> Connection<'a> {
         Self { peer, inlet, datagrams, to_pictures, pictures, stage, viewing, deadline }
     }
 
-    /// Until it is gone; returns what the viewer wants next.
-    async fn run(mut self, signals: &mut mpsc::Receiver<Signal>) -> Option<Signal> {
+    async fn run(mut self, signals: &mut mpsc::Receiver<Signal>) -> End {
         loop {
-            let Some(wait) = self.settle().await else {
-                answer(self.viewing, &ToClient::Signal { signal: Signal::Close }).await;
-                return signals.recv().await;
-            };
+            let Some(wait) = self.settle().await else { return End::Gone };
             let wait = self.deadline.map_or(wait, |deadline| deadline.min(wait));
             tokio::select! {
-                signal = signals.recv() => return signal,
+                signal = signals.recv() => return End::Signalled(signal),
                 Some((remote, datagram)) = self.datagrams.recv() => {
                     if self.peer.receive(remote, &datagram, Instant::now()) {
                         self.inlet.claim(remote);
@@ -97,8 +110,7 @@ impl<'a> Connection<'a> {
                 () = tokio::time::sleep_until(wait.into()) => {
                     let now = Instant::now();
                     if self.deadline.is_some_and(|deadline| deadline <= now) {
-                        answer(self.viewing, &ToClient::Signal { signal: Signal::Close }).await;
-                        return signals.recv().await;
+                        return End::Gone;
                     }
                     self.peer.wake(now);
                 }
@@ -110,7 +122,11 @@ impl<'a> Connection<'a> {
     async fn settle(&mut self) -> Option<Instant> {
         loop {
             match self.peer.poll() {
-                Output::Datagram { to, datagram } => self.inlet.send(to, &datagram).await,
+                Output::Datagram { to, datagram } => {
+                    if !self.inlet.send(to, &datagram).await {
+                        return None;
+                    }
+                }
                 Output::Event(Event::VideoReady) => {
                     self.deadline = None;
                     self.viewing.rtp(Some(self.to_pictures.clone()));

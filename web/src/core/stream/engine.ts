@@ -30,7 +30,7 @@ export type EngineCommand =
   | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number }
   /** What a person did; `unsent` is sent on this channel, the others went another way. */
   | { command: 'input'; events: readonly SentEvent[]; unsent: readonly InputEvent[] }
-  /** A message of the agent that came another way. */
+  /** For the agent. */
   | { command: 'signal'; signal: Signal }
   /** Where access units come from that are not in their updates; none: they do not come any more. */
   | { command: 'units'; port: MessagePort | null }
@@ -53,8 +53,8 @@ export type EngineEvent =
   | { event: 'signal'; signal: Signal }
   /** Events up to this one were taken. */
   | { event: 'taken'; number: number }
-  /** An access unit named by an update does not come; the last one came so many milliseconds ago. */
-  | { event: 'missed'; silent: number }
+  /** An access unit named by an update does not come. */
+  | { event: 'missed' }
   /** The first picture is drawn. */
   | { event: 'open' }
   /** The last one, with the WebSocket's close code. */
@@ -87,6 +87,9 @@ const LOSSES_WITHIN = 10_000;
 /** Milliseconds for which a picture that keeps changing is asked about, and between the questions. */
 const PROVE_FOR = 4_000;
 const PROVE_AGAIN = 200;
+/** Milliseconds until an access unit is given up that could have been sent again meanwhile, beside three round trips. */
+const SHORTEST_PATIENCE = 150;
+const LONGEST_PATIENCE = 600;
 /** Close code of who leaves. */
 const NORMAL = 1000;
 
@@ -101,7 +104,6 @@ export class StreamEngine {
   #surface: CanvasSurface | null = null;
   #video: RtpDecoder | null = null;
   #units: MessagePort | null = null;
-  #unitAt = 0;
   /** Messages that came before the decoders were ready. */
   #early: { data: ArrayBuffer; arrived: number }[] | null = [];
   #view: ViewState = { hidden: false, refresh: 60 };
@@ -189,9 +191,10 @@ export class StreamEngine {
     if (this.#stopped) return;
     const surface = new CanvasSurface(canvas);
     const failed = (error: unknown) => painter.videoFailed(error);
-    const video = new RtpDecoder(new WebCodecsDecoder(failed), (error) => {
-      this.#tell({ event: 'missed', silent: now() - this.#unitAt });
+    const patience = () => Math.min(LONGEST_PATIENCE, SHORTEST_PATIENCE + 3 * (this.#rtt ?? LONGEST_PATIENCE));
+    const video = new RtpDecoder(new WebCodecsDecoder(failed), patience, (error) => {
       failed(error);
+      this.#tell({ event: 'missed' });
     });
     const painter = new Painter({
       surface,
@@ -339,8 +342,7 @@ export class StreamEngine {
     if (!port) this.#video?.end();
     else {
       port.onmessage = ({ data }: MessageEvent<RtpUnit>) => {
-        this.#unitAt = now();
-        this.#count(data.data.byteLength, this.#unitAt);
+        this.#count(data.data.byteLength, now());
         this.#video?.arrived(data);
       };
     }

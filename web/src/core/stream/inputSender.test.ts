@@ -66,8 +66,33 @@ test('what is taken is not sent again', () => {
   expect(dead).not.toHaveBeenCalled();
 });
 
+test('what went on the other channel is repeated on the data channel until it is taken', () => {
+  const { sender, sent, given, open } = setup({ open: false });
+  sender.take([key(true)]);
+  open(true);
+  sender.take([move(1)]);
+  expect(given()).toEqual([[1], []]);
+  expect(sent()).toEqual([[1, 2]]);
+});
+
+test('a paste does not overtake its text', () => {
+  const { sender, sent, given } = setup();
+  sender.take([move(1)]);
+  sender.keepOrder();
+  sender.take([key(true)]);
+  sender.take([key(false)]);
+  expect(sent()).toEqual([[1]]);
+  expect(given()).toEqual([[], [1, 2], [3]]);
+  sender.taken(1);
+  sender.take([move(2)]);
+  expect(sent()).toHaveLength(1);
+  sender.taken(2);
+  sender.take([move(3)]);
+  expect(sent().at(-1)).toEqual([3, 4, 5]);
+});
+
 /** Any messages may be lost and come late: every key is taken, in its order, and the pointer ends where it is. */
-test('on a channel that loses and reorders, the agent takes every key and every part of a stroke', () => {
+test('on a channel that loses and reorders, and comes and goes, the agent takes every key and every part of a stroke', () => {
   for (let seed = 1; seed <= 200; seed++) {
     let state = seed;
     const random = () => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
@@ -82,17 +107,27 @@ test('on a channel that loses and reorders, the agent takes every key and every 
       const number = agent.newest;
       if (random() > 0.3) setTimeout(() => sender.taken(number), random() * 60);
     };
+    let open = true;
+    // Loses nothing and keeps the order, and is slower at times.
+    const slow: (readonly InputEvent[])[] = [];
     const sender: InputSender = new InputSender({
       send: (message) => {
-        if (random() > 0.3) setTimeout(() => receive(read(message)), random() * 60);
-        return true;
+        if (open && random() > 0.3) setTimeout(() => receive(read(message)), random() * 60);
+        return open;
       },
-      give: () => undefined,
+      give: (_, unsent) => {
+        slow.push(unsent);
+        setTimeout(() => receive(slow.shift() ?? []), random() * 90);
+      },
       onDead: () => undefined,
     });
     const wanted: string[] = [];
     let held = false;
     for (let step = 0; step < 40; step++) {
+      if (random() < 0.15) {
+        open = !open;
+        if (!open) sender.closed();
+      }
       const what = random();
       if (what < 0.25) {
         held = !held;
@@ -107,6 +142,7 @@ test('on a channel that loses and reorders, the agent takes every key and every 
       }
       vi.advanceTimersByTime(random() * 30);
     }
+    open = true;
     sender.take([move(99)]);
     wanted.push('move 99');
     vi.advanceTimersByTime(2_000);
@@ -144,7 +180,8 @@ function read(message: Uint8Array): InputEvent[] {
   return events;
 }
 
-function setup({ open = true } = {}) {
+function setup({ open: opened = true } = {}) {
+  let open = opened;
   const messages: number[][] = [];
   const given: number[][] = [];
   const dead = vi.fn();
@@ -156,5 +193,5 @@ function setup({ open = true } = {}) {
     give: (_, unsent) => given.push(unsent.map(({ number }) => number)),
     onDead: dead,
   });
-  return { sender, sent: () => messages, given: () => given, dead };
+  return { sender, sent: () => messages, given: () => given, dead, open: (now: boolean) => (open = now) };
 }

@@ -1,6 +1,6 @@
 // Numbers what a person does and sends it: on the data channel, where a message may be lost, while there is one, else on
-// the stream's own channel, where none is. What must not be lost is sent again with every message until it is known to be
-// taken: see `Input` in crates/protocol/src/stream/messages.rs.
+// the stream's own channel, where none is. What must not be lost is in every message of the data channel until it is known
+// to be taken, also what went on the other channel, which may be slower: see `Input` in crates/protocol/src/stream/messages.rs.
 
 import type { TimedAction } from './engine';
 import type { Action, InputEvent } from './messages';
@@ -12,7 +12,7 @@ export type SentEvent = InputEvent & { at: number };
 export interface InputSenderOptions {
   /** Sends a message that may be lost; false when that is not possible now. */
   send(message: Uint8Array<ArrayBuffer>): boolean;
-  /** Takes new events; sends `unsent` on the channel that loses nothing. */
+  /** Hears of new events; sends `unsent` on the channel that loses nothing. */
   give(events: readonly SentEvent[], unsent: readonly InputEvent[]): void;
   /** What is sent is not taken: the data channel carries nothing. */
   onDead(): void;
@@ -33,6 +33,10 @@ export class InputSender {
   #number = 0;
   /** In order of their numbers. */
   #untaken: InputEvent[] = [];
+  /** Events up to this one were given to the channel that loses nothing. */
+  #given = 0;
+  /** Until this one is taken nothing goes on the data channel. */
+  #inOrder: number | null = null;
   #held = new Set<number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #waitingSince: number | null = null;
@@ -49,14 +53,20 @@ export class InputSender {
     const events = actions.map(({ at, ...action }): SentEvent => ({ number: ++this.#number, atUs: at % 0x1_0000_0000, at: at / 1000, ...action }));
     const message = [...this.#untaken, ...events.map(({ at: _at, ...event }) => event)];
     for (const event of message.slice(this.#untaken.length)) this.#keep(event);
-    const carried = this.#untaken.length <= MOST_WAITING && this.#send(message);
-    this.#options.give(events, carried ? [] : this.#untaken);
-    if (!carried) this.#forget();
+    if (this.#inOrder === null && message.length <= MOST_WAITING && this.#send(message)) this.#options.give(events, []);
+    else this.#give(events, message);
+    this.#untaken.splice(0, this.#untaken.length - MOST_WAITING);
+  }
+
+  /** What comes from now on must not be taken before what was said on the other channel: a paste not before its text. */
+  keepOrder(): void {
+    this.#inOrder = this.#number + 1;
   }
 
   /** The agent has taken every event up to this one that it was sent. */
   taken(number: number): void {
     this.#untaken = this.#untaken.filter((event) => event.number > number);
+    if (this.#inOrder !== null && number >= this.#inOrder) this.#inOrder = null;
     if (this.#timed && number >= this.#timed.number) {
       this.#answerTakes += (performance.now() - this.#timed.at - this.#answerTakes) * WEIGHT;
       this.#timed = null;
@@ -67,12 +77,20 @@ export class InputSender {
 
   /** The data channel is gone: what may have been lost with it is sent on the other. */
   closed(): void {
-    if (this.#untaken.length > 0) this.#options.give([], this.#untaken);
-    this.#forget();
+    this.#give([], this.#untaken);
+    this.stop();
   }
 
   stop(): void {
-    this.#forget();
+    this.#waitingSince = null;
+    this.#timed = null;
+    this.#stopTimer();
+  }
+
+  #give(events: readonly SentEvent[], message: readonly InputEvent[]): void {
+    const unsent = message.filter(({ number }) => number > this.#given);
+    this.#given = this.#number;
+    if (events.length + unsent.length > 0) this.#options.give(events, unsent);
   }
 
   // Every key and button; of moves those of a stroke, and the newest, for that is where the pointer is.
@@ -103,13 +121,6 @@ export class InputSender {
     if (this.#untaken.length === 0) return;
     if (this.#waitingSince !== null && performance.now() - this.#waitingSince > DEAD) this.#options.onDead();
     else if (!this.#send(this.#untaken)) this.closed();
-  }
-
-  #forget(): void {
-    this.#untaken = [];
-    this.#waitingSince = null;
-    this.#timed = null;
-    this.#stopTimer();
   }
 
   #stopTimer(): void {

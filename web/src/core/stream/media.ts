@@ -17,6 +17,12 @@ export interface MediaOptions {
 
 /** Milliseconds until a connection that does not come is tried anew. */
 const PATIENCE = 15_000;
+/** Milliseconds after which a connection counts as one that works. */
+const STEADY = 30_000;
+/** Milliseconds for the answer of which servers there are. */
+const ASKING = 3_000;
+/** Bytes that may wait for the network. */
+const MOST_BUFFERED = 16 * 1024;
 const AGAIN = { first: 1_000, longest: 30_000 };
 /** Milliseconds until gathering candidates has taken long enough: a relay's may come later than the others. */
 const GATHERING = 1_000;
@@ -36,6 +42,7 @@ export class Media {
   readonly #options: MediaOptions;
   readonly #abort = new AbortController();
   #failures = 0;
+  #openSince = Infinity;
   #peer: RTCPeerConnection | null = null;
   #channel: RTCDataChannel | null = null;
   #worker: Worker | null = null;
@@ -44,7 +51,13 @@ export class Media {
   constructor(options: MediaOptions) {
     this.#options = options;
     // Another network is there: what was tried before is no measure for it.
-    window.addEventListener('online', () => this.restart(), { signal: this.#abort.signal });
+    const anew = () => {
+      this.#failures = 0;
+      if (this.#peer) this.#options.signal({ type: 'close' });
+      this.#close();
+      void this.#connect();
+    };
+    window.addEventListener('online', anew, { signal: this.#abort.signal });
     void this.#connect();
   }
 
@@ -53,12 +66,15 @@ export class Media {
   }
 
   take(signal: Signal): void {
+    const peer = this.#peer;
     switch (signal.type) {
       case 'answer':
-        this.#peer?.setRemoteDescription(signal).catch((error: unknown) => this.#lost(error));
+        // One that comes late is for a connection that was given up.
+        if (peer?.signalingState !== 'have-local-offer') break;
+        peer.setRemoteDescription(signal).catch((error: unknown) => peer === this.#peer && this.#lost(error));
         break;
       case 'close':
-        this.#lost('the agent closed it');
+        if (peer) this.#lost('the agent closed it');
         break;
       case 'offer':
         break;
@@ -68,6 +84,8 @@ export class Media {
   /** False when it was not sent. What was may still be lost. */
   send(message: Uint8Array<ArrayBuffer>): boolean {
     if (!this.#channel || this.#channel.readyState !== 'open') return false;
+    // As good as lost: more would only come later. What matters is sent again.
+    if (this.#channel.bufferedAmount > MOST_BUFFERED) return true;
     try {
       this.#channel.send(message);
       return true;
@@ -76,12 +94,9 @@ export class Media {
     }
   }
 
-  /** It does not carry any more: makes another one. */
-  restart(): void {
-    this.#failures = 0;
-    if (this.#peer) this.#options.signal({ type: 'close' });
-    this.#close();
-    void this.#connect();
+  /** It does not carry any more. */
+  fail(reason: string): void {
+    if (this.#peer) this.#lost(reason);
   }
 
   stop(): void {
@@ -90,12 +105,10 @@ export class Media {
   }
 
   async #connect(): Promise<void> {
-    let iceServers: RTCIceServer[] = [];
-    try {
-      iceServers = await this.#options.iceServers();
-    } catch {
-      // Most networks need none.
-    }
+    const none: RTCIceServer[] = [];
+    // Most networks need none.
+    const late = new Promise<RTCIceServer[]>((resolve) => setTimeout(() => resolve(none), ASKING));
+    const iceServers = await Promise.race([this.#options.iceServers().catch(() => none), late]);
     if (this.#abort.signal.aborted || this.#peer) return;
     const peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     this.#peer = peer;
@@ -122,7 +135,7 @@ export class Media {
     channel.addEventListener('open', () => {
       if (channel !== this.#channel) return;
       clearTimeout(this.#timer);
-      this.#failures = 0;
+      this.#openSince = performance.now();
       this.#options.onOpen(true);
     });
     channel.addEventListener('close', () => {
@@ -143,6 +156,8 @@ export class Media {
 
   #lost(reason: unknown): void {
     console.info('No WebRTC:', reason);
+    if (this.#peer) this.#options.signal({ type: 'close' });
+    if (performance.now() - this.#openSince > STEADY) this.#failures = 0;
     this.#close();
     if (this.#abort.signal.aborted) return;
     this.#timer = setTimeout(() => void this.#connect(), backoff(++this.#failures, AGAIN));
@@ -154,6 +169,7 @@ export class Media {
     const peer = this.#peer;
     this.#peer = null;
     this.#channel = null;
+    this.#openSince = Infinity;
     peer?.close();
     this.#worker?.terminate();
     this.#worker = null;

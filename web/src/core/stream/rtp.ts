@@ -23,8 +23,6 @@ export interface RtpUnit {
   data: ArrayBuffer;
 }
 
-/** Milliseconds until an access unit is given up: it was asked for again and again meanwhile. */
-const PATIENCE = 600;
 /** Access units kept for updates to come. */
 const MOST_KEPT = 32;
 
@@ -38,14 +36,19 @@ interface Waiting {
 /** Hands access units to a decoder in the order of their updates, wherever they came. */
 export class RtpDecoder implements FrameDecoder {
   readonly #decoder: UnitDecoder;
+  readonly #patience: () => number;
   readonly #onMissed: (error: unknown) => void;
   readonly #units = new Map<number, Uint8Array>();
   #waiting: Waiting[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** `onMissed`: an access unit does not come, or is of no use; what was handed in is given up. */
-  constructor(decoder: UnitDecoder, onMissed: (error: unknown) => void) {
+  /**
+   * `patience`: milliseconds that an access unit is waited for. `onMissed`: one does not come, or is of no use; what was
+   * handed in is given up.
+   */
+  constructor(decoder: UnitDecoder, patience: () => number, onMissed: (error: unknown) => void) {
     this.#decoder = decoder;
+    this.#patience = patience;
     this.#onMissed = onMissed;
   }
 
@@ -91,7 +94,7 @@ export class RtpDecoder implements FrameDecoder {
       const { format, keyframe, rects } = first.video;
       this.#decoder.decode({ format, keyframe, rects, data }, first.width, first.height, first.done);
     }
-    if (this.#waiting.length > 0) this.#timer ??= setTimeout(() => this.#onMissed(new Error('a picture was lost on the way')), PATIENCE);
+    if (this.#waiting.length > 0) this.#timer ??= setTimeout(() => this.#onMissed(new Error('a picture was lost on the way')), this.#patience());
   }
 
   #take({ source }: Video): Uint8Array | undefined {

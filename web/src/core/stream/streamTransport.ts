@@ -31,8 +31,6 @@ export interface StreamOptions {
 
 /** Milliseconds without WebRTC after which it is late. */
 const LATE = 3_000;
-/** Milliseconds without any access unit after which the way they came is dead. */
-const SILENT = 400;
 /** Milliseconds within which losing two pictures means that the way is no good. */
 const TWICE = 10_000;
 
@@ -51,7 +49,7 @@ export class StreamTransport implements Transport {
   readonly #sender = new InputSender({
     send: (message) => this.#media?.send(message) ?? false,
     give: (events, unsent) => this.#tell({ command: 'input', events, unsent }),
-    onDead: () => this.#media?.restart(),
+    onDead: () => this.#media?.fail('input is not taken'),
   });
   #carrier: Carrier | null = null;
   #lateTimer: ReturnType<typeof setTimeout> | undefined;
@@ -114,6 +112,7 @@ export class StreamTransport implements Transport {
   }
 
   sendClipboard(text: string): void {
+    this.#sender.keepOrder();
     this.#tell({ command: 'clipboard', text });
   }
 
@@ -177,7 +176,7 @@ export class StreamTransport implements Transport {
         this.#sender.taken(event.number);
         break;
       case 'missed':
-        this.#missed(event.silent);
+        this.#missed();
         break;
       case 'size':
         this.#width = event.width;
@@ -249,7 +248,7 @@ export class StreamTransport implements Transport {
     }
     this.#sender.closed();
     this.#tell({ command: 'units', port: null });
-    this.#carriedBy({ kind: 'websocket', why: 'refused' });
+    this.#carriedBy({ kind: 'websocket', why: this.#carrier?.why === 'late' ? 'late' : 'refused' });
   }
 
   #carriedBy(carrier: Carrier): void {
@@ -269,9 +268,11 @@ export class StreamTransport implements Transport {
     if (message.kind === 'inputTaken') this.#sender.taken(message.number);
   }
 
-  #missed(silent: number): void {
+  #missed(): void {
+    // What was under way when a connection ended says nothing of the next one.
+    if (!this.#media?.open) return;
     const now = performance.now();
-    if (silent > SILENT || now - this.#missedAt < TWICE) this.#media?.restart();
+    if (now - this.#missedAt < TWICE) this.#media.fail('pictures are missed');
     this.#missedAt = now;
   }
 

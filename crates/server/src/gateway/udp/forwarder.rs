@@ -170,18 +170,25 @@ impl Shared {
         if !self.names.minted(claim) {
             return Err(Dropped::BadUserName);
         }
-        let link = self.link(session, &agent)?;
-        self.flows().open(end, session, &link, route, now).map_err(|_| Dropped::TableFull)?;
+        // Held over both: of two links the agent answers on the newer one, whichever is kept here.
+        let mut flows = self.flows();
+        let link = self.link(&mut flows, session, &agent)?;
+        flows.open(end, session, &link, route, now).map_err(|_| Dropped::TableFull)?;
+        drop(flows);
         tracing::debug!(%session, transport = ?end.transport(), "a WebRTC path begins");
         Ok(link)
     }
 
-    fn link(self: &Arc<Self>, session: SessionId, agent: &MediaEndpoint) -> Result<Arc<Link>, Dropped> {
-        let known = self.flows().link(session);
-        match known {
+    fn link(
+        self: &Arc<Self>,
+        flows: &mut Flows<Link>,
+        session: SessionId,
+        agent: &MediaEndpoint,
+    ) -> Result<Arc<Link>, Dropped> {
+        match flows.link(session) {
             Some(link) if !link.down.is_finished() => return Ok(link),
             // A new agent; its other ends show themselves again.
-            Some(_) => self.flows().close_session(session),
+            Some(_) => flows.close_session(session),
             None => {}
         }
         let agent = agent.dial().map_err(|error| {
