@@ -213,12 +213,21 @@ test('whatever the decoder’s timing, the picture is that of the updates one af
   }
 });
 
+test('what is told of drawing is without the wait for an access unit on its way', () => {
+  const { painter, video, took, clock } = setup();
+  painter.take(update(1, [size(8, 4)]), 0);
+  painter.take(update(2, [videoOp([at(0, 0, 4, 4)])]), 100);
+  clock.now = 150;
+  video.finish(RED, 42);
+  expect(took).toEqual([0, 8]);
+});
+
 class FakeDecoder implements FrameDecoder {
   readonly frames: FakeFrame[] = [];
-  #waiting: ((frame: Frame) => void)[] = [];
+  #waiting: ((frame: Frame, waited: number) => void)[] = [];
   resets = 0;
 
-  decode(_: Video, __: number, ___: number, done: (frame: Frame) => void): void {
+  decode(_: Video, __: number, ___: number, done: (frame: Frame, waited: number) => void): void {
     this.#waiting.push(done);
   }
 
@@ -228,10 +237,10 @@ class FakeDecoder implements FrameDecoder {
   }
 
   /** The oldest frame is there. */
-  finish(rgb: readonly [number, number, number]): FakeFrame {
+  finish(rgb: readonly [number, number, number], waited = 0): FakeFrame {
     const frame = new FakeFrame(rgb);
     this.frames.push(frame);
-    this.#waiting.shift()?.(frame);
+    this.#waiting.shift()?.(frame, waited);
     return frame;
   }
 }
@@ -242,18 +251,23 @@ function setup() {
   const drawn: number[] = [];
   const sizes: number[][] = [];
   const lost: unknown[] = [];
+  const took: number[] = [];
+  const clock = { now: 0 };
   const painter = new Painter({
     surface,
     tiles,
     video,
     cache: new TileCache(1_000),
-    now: () => 0,
-    onDrawn: (seq) => drawn.push(seq),
+    now: () => clock.now,
+    onDrawn: (seq, ms) => {
+      drawn.push(seq);
+      took.push(ms);
+    },
     onPainted: () => undefined,
     onSize: (width, height) => sizes.push([width, height]),
     onLost: (reason) => lost.push(reason),
   });
-  return { painter, surface, video, drawn, sizes, lost };
+  return { painter, surface, video, drawn, sizes, lost, took, clock };
 }
 
 function update(seq: number, ops: Op[], exact = false): Update {

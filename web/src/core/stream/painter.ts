@@ -12,8 +12,11 @@ import type { TileDecoder } from './tiles';
 
 /** Turns access units into frames, in their order. */
 export interface FrameDecoder {
-  /** Calls `done` once, never from inside this call, unless `reset` comes first. Throws for what it cannot take. */
-  decode(video: Video, width: number, height: number, done: (frame: Frame) => void): void;
+  /**
+   * Calls `done` once, never from inside this call, unless `reset` comes first; `waited`: milliseconds until the access
+   * unit was there. Throws for what it cannot take.
+   */
+  decode(video: Video, width: number, height: number, done: (frame: Frame, waited: number) => void): void;
   /** Forgets everything; the next access unit is a keyframe. */
   reset(): void;
 }
@@ -25,7 +28,7 @@ export interface PainterOptions {
   video: FrameDecoder;
   /** Milliseconds, of any clock. */
   now(): number;
-  /** Every update up to `seq` is drawn; `took` milliseconds after the last of them arrived. */
+  /** Every update up to `seq` is drawn; `took` milliseconds after the last of them was there, with its video. */
   onDrawn(seq: number, took: number): void;
   /** Once for every update, when its pixels were drawn. */
   onPainted(update: Update): void;
@@ -42,7 +45,8 @@ type Ready =
 /** An update that is not acknowledged yet. */
 interface Taken {
   readonly update: Update;
-  readonly arrived: number;
+  /** Its last part. */
+  arrived: number;
   readonly area: Area;
   /** What to draw; null once it is drawn. */
   ready: readonly Ready[] | null;
@@ -167,13 +171,15 @@ export class Painter {
 
   #decode(video: Video, taken: Taken): void {
     const at = taken.frames.push(null) - 1;
-    this.#options.video.decode(video, this.#width, this.#height, (frame) => {
+    const { arrived } = taken;
+    this.#options.video.decode(video, this.#width, this.#height, (frame, waited) => {
       // Meanwhile it was given up.
       if (!this.#taken.includes(taken)) {
         frame.close();
         return;
       }
       taken.frames[at] = frame;
+      taken.arrived = Math.max(taken.arrived, arrived + waited);
       try {
         this.#drawWhatCan();
       } catch (error) {

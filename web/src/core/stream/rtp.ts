@@ -30,7 +30,8 @@ interface Waiting {
   video: Video;
   width: number;
   height: number;
-  done: (frame: Frame) => void;
+  since: number;
+  done: (frame: Frame, waited: number) => void;
 }
 
 /** Hands access units to a decoder in the order of their updates, wherever they came. */
@@ -52,8 +53,8 @@ export class RtpDecoder implements FrameDecoder {
     this.#onMissed = onMissed;
   }
 
-  decode(video: Video, width: number, height: number, done: (frame: Frame) => void): void {
-    this.#waiting.push({ video, width, height, done });
+  decode(video: Video, width: number, height: number, done: (frame: Frame, waited: number) => void): void {
+    this.#waiting.push({ video, width, height, since: performance.now(), done });
     this.#handOver();
   }
 
@@ -92,7 +93,8 @@ export class RtpDecoder implements FrameDecoder {
       this.#timer = undefined;
       this.#waiting.shift();
       const { format, keyframe, rects } = first.video;
-      this.#decoder.decode({ format, keyframe, rects, data }, first.width, first.height, first.done);
+      const waited = performance.now() - first.since;
+      this.#decoder.decode({ format, keyframe, rects, data }, first.width, first.height, (frame) => first.done(frame, waited));
     }
     if (this.#waiting.length > 0) this.#timer ??= setTimeout(() => this.#onMissed(new Error('a picture was lost on the way')), this.#patience());
   }
