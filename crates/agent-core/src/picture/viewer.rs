@@ -187,6 +187,11 @@ impl Viewer {
         self.stale.is_empty() && self.lossy.is_empty()
     }
 
+    /// Somebody looks at a picture that is not the present one.
+    pub fn is_behind(&self) -> bool {
+        !self.hidden && !self.stale.is_empty()
+    }
+
     /// The client has drawn all updates up to `seq`, the last of them in `took`.
     pub fn drawn(&mut self, seq: u32, took: Duration, now: Duration) {
         let screen = self.screen_pixels();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use agent_core::picture::{Activity, CELL, CellSet, Costs, TileCache, TileKey};
+use agent_core::picture::{Activity, CELL, CellSet, Costs, Lane, TileCache, TileKey};
 use protocol::stream::{Op, Rect, VideoFormat};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -29,8 +29,8 @@ const MAX_THREADS: usize = 4;
 pub struct Encoding {
     encoders: Vec<TileEncoder>,
     tiles: HashMap<Rect, (TileKey, Option<Encoded>)>,
-    videos: HashMap<VideoFormat, VideoEncoder>,
-    video_at: Instant,
+    /// And when each was used.
+    videos: HashMap<(VideoFormat, Lane), (VideoEncoder, Instant)>,
     pub costs: Costs,
     pub tiles_ms: f32,
     pub video_ms: f32,
@@ -43,7 +43,6 @@ impl Encoding {
             encoders: (0..threads).map(|_| TileEncoder::new()).collect::<io::Result<_>>()?,
             tiles: HashMap::new(),
             videos: HashMap::new(),
-            video_at: Instant::now(),
             costs: Costs::default(),
             tiles_ms: 0.0,
             video_ms: 0.0,
@@ -63,7 +62,8 @@ impl Encoding {
 
     /// How long until encoders of video that nobody needs any more are let go; none: there are none.
     pub fn video_rests(&self) -> Option<Duration> {
-        (!self.videos.is_empty()).then(|| VIDEO_KEPT.saturating_sub(self.video_at.elapsed()))
+        let used = self.videos.values().map(|(_, used)| *used).max();
+        used.map(|used| VIDEO_KEPT.saturating_sub(used.elapsed()))
     }
 
     /// Video begins anew.
@@ -149,25 +149,26 @@ impl Encoding {
         Ok(())
     }
 
-    /// The next video picture of a format, in which `cells` are up to date. `link` is what the slowest of those who get
+    /// The next video picture of a format and lane, in which `cells` are up to date. `link` is what the slowest of those who get
     /// it carries, bytes a second.
     pub fn video(
         &mut self,
         pixels: Pixels<'_>,
         cells: &CellSet,
-        format: VideoFormat,
+        of: (VideoFormat, Lane),
         keyframe: bool,
         link: f64,
     ) -> io::Result<AccessUnit> {
         let began = Instant::now();
         let (width, height) = cells.size();
-        let encoder = match self.videos.entry(format) {
+        self.videos.retain(|_, (_, used)| began.duration_since(*used) < VIDEO_KEPT);
+        let (encoder, used) = match self.videos.entry(of) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(VideoEncoder::open(width, height, format, link)?)
+                entry.insert((VideoEncoder::open(width, height, of.0, link)?, began))
             }
         };
-        self.video_at = began;
+        *used = began;
         encoder.follow(link);
         let unit = encoder.encode(pixels, &cells.rects(), keyframe);
         match &unit {
@@ -178,7 +179,7 @@ impl Encoding {
                 self.costs.video_has(cells.area(), unit.data.len());
             }
             Err(_) => {
-                self.videos.remove(&format);
+                self.videos.remove(&of);
             }
         }
         unit

@@ -1,13 +1,15 @@
 //! The thread behind `Picture`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use agent_core::picture::{Activity, CellSet, Copy, Plan, Send, TileCache, Viewer, ViewerOptions};
+use agent_core::picture::{
+    Activity, Behind, CellSet, Copy, Lane, Lanes, Next, Plan, Send, TileCache, Viewer, ViewerOptions,
+};
 use bytes::Bytes;
 use protocol::stream::{
     AgentHello, AgentStats, ClientHello, Op, Proof, STREAM_VERSION, ToClient, Update, VideoFormat, VideoSource,
@@ -28,10 +30,6 @@ use crate::wake::Wake;
 const MAX_CACHE_PIXELS: u32 = 32 << 20;
 /// So many cells that move are as soon sent as tiles as they are waited for, 128x128 pixels.
 const SMALL_MOTION: usize = 64;
-/// A viewer that missed a picture of the video needs a keyframe, which the others get as well: not more often than this.
-const KEYFRAME_GAP: Duration = Duration::from_secs(1);
-/// How often who waits for it asks again.
-const KEYFRAME_WAIT: Duration = Duration::from_millis(50);
 /// How often figures are sent while something happens.
 const STATS_GAP: Duration = Duration::from_millis(500);
 
@@ -43,11 +41,6 @@ struct Seat {
     /// Where its video goes; none: into its updates.
     rtp: Option<mpsc::Sender<RtpPicture>>,
     input: Arc<AtomicU32>,
-    /// None: the client decodes no video.
-    format: Option<VideoFormat>,
-    /// It has every picture of the video since a keyframe.
-    in_sync: bool,
-    last_keyframe: Option<Duration>,
     stats_at: Option<Duration>,
 }
 
@@ -78,6 +71,7 @@ struct Stage {
     capture: Capture,
     activity: Activity,
     encoding: Encoding,
+    lanes: HashMap<VideoFormat, Lanes<ViewerId>>,
 }
 
 impl Painter {
@@ -133,7 +127,9 @@ impl Painter {
                 Command::Rtp(viewer, pictures) => {
                     if let Some(seat) = self.seats.get_mut(&viewer) {
                         // A receiver of RTP begins with a keyframe.
-                        seat.in_sync &= pictures.is_none();
+                        if pictures.is_some() {
+                            self.stage.iter_mut().for_each(|stage| stage.void(viewer));
+                        }
                         seat.rtp = pictures;
                     }
                 }
@@ -148,10 +144,11 @@ impl Painter {
                     }
                 }
                 Command::Refresh(viewer) => {
-                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &self.stage)
-                        && !seat.void(stage.capture.size(), now)
-                    {
-                        self.leave(viewer);
+                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &mut self.stage) {
+                        stage.void(viewer);
+                        if !seat.void(stage.capture.size(), now) {
+                            self.leave(viewer);
+                        }
                     }
                 }
                 Command::Prove { viewer, id } => self.prove(viewer, id)?,
@@ -175,7 +172,7 @@ impl Painter {
                 let capture = Capture::open(self.display, &self.cookie)?;
                 let (width, height) = capture.size();
                 let encoding = Encoding::new()?;
-                none.insert(Stage { capture, activity: Activity::new(width, height), encoding })
+                none.insert(Stage { capture, activity: Activity::new(width, height), encoding, lanes: HashMap::new() })
             }
         };
         let (width, height) = stage.capture.size();
@@ -196,20 +193,21 @@ impl Painter {
             outbox,
             rtp: None,
             input,
-            format,
-            in_sync: false,
-            last_keyframe: None,
             stats_at: None,
         };
         let greeted = greeting.encode().is_ok_and(|bytes| seat.outbox.try_send(bytes).is_ok());
         if greeted && seat.void((width, height), now) {
             self.seats.insert(viewer, seat);
+            if let Some(format) = format {
+                stage.lanes.entry(format).or_default().join(viewer);
+            }
         }
         Ok(())
     }
 
     fn leave(&mut self, viewer: ViewerId) {
         self.seats.remove(&viewer);
+        self.stage.iter_mut().for_each(|stage| stage.leave(viewer));
         if self.seats.is_empty() {
             self.stage = None;
         }
@@ -255,10 +253,9 @@ impl Painter {
                 let (width, height) = stage.capture.size();
                 stage.encoding.resized();
                 stage.activity = Activity::new(width, height);
-                for seat in self.seats.values_mut() {
-                    seat.in_sync = false;
-                }
-                self.seats.retain(|_, seat| seat.void((width, height), now));
+                stage.lanes.values_mut().for_each(Lanes::restart);
+                let lost = self.seats.extract_if(.., |_, seat| !seat.void((width, height), now));
+                lost.for_each(|(viewer, _)| stage.leave(viewer));
             }
         }
     }
@@ -285,7 +282,7 @@ impl Painter {
             let rests = stage.encoding.video_rests();
             if rests.is_some_and(|left| left.is_zero()) {
                 stage.encoding.end_video();
-                self.seats.values_mut().for_each(|seat| seat.in_sync = false);
+                stage.lanes.values_mut().for_each(Lanes::restart);
                 return Ok(Some(wait));
             }
             return Ok(Some(soonest(wait, rests.map(|left| now + left))));
@@ -314,61 +311,59 @@ impl Painter {
         }
         plans.retain(|(_, send)| !send.video.is_empty());
         for format in [VideoFormat::H264, VideoFormat::H264Yuv444] {
-            sent |= self.paint_video(format, &plans, now, &mut lost)?;
+            for lane in [Lane::Fast, Lane::Slow] {
+                let painted = self.paint_video(format, lane, &plans, now, &mut lost)?;
+                sent |= painted.is_none();
+                wait = soonest(wait, painted.flatten());
+            }
         }
         for id in lost {
             tracing::info!(viewer = id.0, "a viewer that takes nothing is dropped");
             self.leave(id);
         }
         self.send_stats();
-        // All wait for a keyframe that may not come yet.
-        Ok((!sent).then(|| soonest(wait, Some(now + KEYFRAME_WAIT))))
+        // All may wait for others.
+        Ok((!sent).then_some(wait))
     }
 
-    /// One picture of the video for all who decode this format and want it; false when there is none.
+    /// One picture of the video for those of a lane who want it. None: there was one; else until when there is none, if
+    /// nothing happens.
     fn paint_video(
         &mut self,
         format: VideoFormat,
+        lane: Lane,
         plans: &[(ViewerId, Send)],
         now: Duration,
         lost: &mut Vec<ViewerId>,
-    ) -> Result<bool, Stop> {
-        let Some(stage) = &mut self.stage else { return Ok(false) };
-        let of_format = |id: &ViewerId| self.seats.get(id).is_some_and(|seat| seat.format == Some(format));
-        let mut takers: Vec<&(ViewerId, Send)> = plans.iter().filter(|(id, _)| of_format(id)).collect();
-        if takers.is_empty() {
-            return Ok(false);
-        }
-        // Whoever missed a picture waits for a keyframe that the others can afford.
-        let alone = self.seats.values().filter(|seat| seat.format == Some(format)).count() == 1;
-        let may_enter = |id: &ViewerId| {
-            self.seats.get(id).is_some_and(|seat| {
-                seat.in_sync || alone || seat.last_keyframe.is_none_or(|at| now.saturating_sub(at) >= KEYFRAME_GAP)
-            })
+    ) -> Result<Option<Option<Duration>>, Stop> {
+        let Some(stage) = &mut self.stage else { return Ok(Some(None)) };
+        let Some(lanes) = stage.lanes.get_mut(&format) else { return Ok(Some(None)) };
+        let ready = |viewer| plans.iter().any(|(id, _)| *id == viewer);
+        let behind: Vec<Behind<ViewerId>> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| seat.viewer.is_behind())
+            .map(|(id, _)| Behind { viewer: *id, ready: ready(*id) })
+            .collect();
+        let turn = match lanes.next(lane, &behind, now) {
+            Next::Picture(turn) => turn,
+            Next::Wait(until) => return Ok(Some(until)),
         };
-        takers.retain(|(id, _)| may_enter(id));
-        let Some((_, first)) = takers.first() else { return Ok(false) };
+        let takers: Vec<&(ViewerId, Send)> = plans.iter().filter(|(id, _)| turn.takers.contains(id)).collect();
+        let Some((_, first)) = takers.first() else { return Ok(Some(None)) };
         let (width, height) = first.video.size();
         let mut cells = CellSet::empty(width, height);
         let mut link = f64::INFINITY;
-        let mut keyframe = false;
         for (id, send) in &takers {
             cells.union(&send.video);
             if let Some(seat) = self.seats.get(id) {
                 link = link.min(seat.viewer.link().rate().0);
-                keyframe |= !seat.in_sync;
             }
         }
-        let unit = stage.encoding.video(stage.capture.pixels(), &cells, format, keyframe, link)?;
-        for seat in self.seats.values_mut().filter(|seat| seat.format == Some(format)) {
-            seat.in_sync = false;
-        }
+        let unit = stage.encoding.video(stage.capture.pixels(), &cells, (format, lane), turn.keyframe, link)?;
+        lanes.sent(lane, &turn, &behind, unit.keyframe, now);
         for (id, send) in takers {
             let Some(seat) = self.seats.get_mut(id) else { continue };
-            seat.in_sync = true;
-            if unit.keyframe {
-                seat.last_keyframe = Some(now);
-            }
             let source = seat.carry(unit.data.clone(), now);
             let beside = if matches!(source, VideoSource::Rtp { .. }) { unit.data.len() } else { 0 };
             let mut ops = copies(send);
@@ -377,7 +372,7 @@ impl Painter {
                 lost.push(*id);
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     /// Figures for whoever shows them, now and then while something happens.
@@ -437,6 +432,17 @@ impl Painter {
     }
 }
 
+impl Stage {
+    fn leave(&mut self, viewer: ViewerId) {
+        self.lanes.values_mut().for_each(|lanes| lanes.leave(viewer));
+    }
+
+    /// What the viewer has of the video is of no use to it.
+    fn void(&mut self, viewer: ViewerId) {
+        self.lanes.values_mut().for_each(|lanes| lanes.void(viewer));
+    }
+}
+
 impl Seat {
     /// Sends an access unit on its way, if it has one beside the updates.
     fn carry(&mut self, unit: Bytes, captured: Duration) -> VideoSource {
@@ -468,7 +474,6 @@ impl Seat {
 
     /// The client's picture is void: tells it the size and begins anew. False when the client takes nothing.
     fn void(&mut self, (width, height): (u16, u16), now: Duration) -> bool {
-        self.in_sync = false;
         self.cache = TileCache::new(self.cache_pixels, LARGEST_TILE);
         self.viewer.restart(width, height);
         let update = Update {

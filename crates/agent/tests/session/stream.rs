@@ -2,6 +2,7 @@
 //! what every client may rely on.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -161,6 +162,8 @@ pub struct Habits {
     pub video: Vec<VideoFormat>,
     /// It never says that it has drawn anything.
     pub silent: bool,
+    /// How long it takes to draw an update.
+    pub draws_for: Duration,
 }
 
 /// Messages as they travel.
@@ -177,6 +180,8 @@ pub struct StreamViewer {
     pub last: Option<Update>,
     pub updates: usize,
     pub video_ops: usize,
+    /// Of them.
+    pub keyframes: usize,
     pub copy_ops: usize,
     /// Of all records.
     pub bytes: usize,
@@ -228,6 +233,7 @@ impl StreamViewer {
             last: None,
             updates: 0,
             video_ops: 0,
+            keyframes: 0,
             copy_ops: 0,
             bytes: 0,
             events: 0,
@@ -269,12 +275,14 @@ impl StreamViewer {
                 assert!(self.habits.video.contains(format));
                 assert!(*keyframe || self.video_ops > 0, "the first is a keyframe");
                 self.video_ops += 1;
+                self.keyframes += usize::from(*keyframe);
             }
             self.copy_ops += usize::from(matches!(op, Op::Copy { .. }));
             self.drawing.draw(op);
         }
         assert!(!update.exact || self.drawing.is_whole(), "an exact picture has every pixel");
         if !self.habits.silent {
+            tokio::time::sleep(self.habits.draws_for).await;
             self.send(ToAgent::Drawn(Drawn { seq: update.seq, took_us: 500 })).await;
         }
         self.updates += 1;

@@ -1,5 +1,6 @@
 //! Viewers of the picture stream on a whole session.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -188,6 +189,47 @@ async fn a_viewer_that_never_acknowledges_gets_a_few_updates_and_delays_nobody()
     quiet.catch_up().await;
     assert!(quiet.updates <= 3, "{} updates", quiet.updates);
     assert!(viewer.updates > quiet.updates);
+}
+
+#[tokio::test]
+async fn a_slow_viewer_gets_video_of_its_own_speed_and_costs_the_others_no_keyframes() {
+    let session = TestSession::ready().await;
+    let format = VideoFormat::H264;
+    let mut fast = StreamViewer::connect(&session, video(format)).await;
+    let mut slow =
+        StreamViewer::connect(&session, Habits { draws_for: Duration::from_millis(120), ..video(format) }).await;
+    fast.prove().await;
+    slow.prove().await;
+    let photograph = session.display().photograph(900, 600);
+    let mut shown = 0;
+    let mut show_for = async |time: Duration| {
+        let (fast_before, slow_before) = ((fast.video_ops, fast.keyframes), (slow.video_ops, slow.keyframes));
+        let over = Cell::new(false);
+        let showing = async {
+            for _ in 0..time.as_millis() / 20 {
+                // Another quarter of it: nothing that could be copied.
+                shown = (shown + 1) % 4;
+                photograph.show(shown % 2 * 900, shown / 2 * 600);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            over.set(true);
+        };
+        // What it leaves is refined after it, so that both get something more.
+        let looks = async |viewer: &mut StreamViewer| {
+            while !over.get() {
+                viewer.next().await.expect("open");
+            }
+        };
+        tokio::join!(showing, looks(&mut fast), looks(&mut slow));
+        let since = |now: (usize, usize), before: (usize, usize)| (now.0 - before.0, now.1 - before.1);
+        (since((fast.video_ops, fast.keyframes), fast_before), since((slow.video_ops, slow.keyframes), slow_before))
+    };
+    show_for(Duration::from_secs(4)).await;
+    let (of_fast, of_slow) = show_for(Duration::from_secs(6)).await;
+    assert!(of_slow.0 >= 6 && of_fast.0 >= 6, "{of_fast:?} and {of_slow:?} pictures of video and keyframes");
+    assert!(of_fast.1 <= 1 && of_slow.1 <= 1, "{of_fast:?} and {of_slow:?} pictures of video and keyframes");
+    assert_eq!(fast.prove().await.sha256, slow.prove().await.sha256);
+    assert!(!session.log().contains("\"ERROR\""), "{}", session.log());
 }
 
 #[tokio::test]
