@@ -12,9 +12,10 @@ use super::scroll::Motion;
 
 /// What went lossy is refined once it has been still for so long.
 pub const STILL: Duration = Duration::from_millis(100);
-/// Longest that one update of refinement, or of tiles where no video goes, may keep the link busy: new damage waits
-/// behind it.
+/// Longest that one update of tiles, where no video goes, may keep the link busy: new damage waits behind it.
 const CHUNK_TIME: Duration = Duration::from_millis(25);
+/// The same of refinement, which nobody has asked for.
+const REFINEMENT_TIME: Duration = Duration::from_millis(12);
 /// A chunk has at least so many cells; fewer are not worth a message.
 const CHUNK_CELLS: usize = 48;
 /// And at most so many: they take about 5 ms to encode, for which new damage waits.
@@ -23,6 +24,8 @@ const MAX_CHUNK_CELLS: usize = 2048;
 const MAX_IN_FLIGHT: usize = 32;
 /// What may be under way beyond what the link holds, seconds of its rate.
 const SLACK: Duration = Duration::from_millis(40);
+/// The same when refinement is to follow.
+const REFINEMENT_SLACK: Duration = Duration::from_millis(10);
 /// Weight of a new measurement.
 const WEIGHT: f64 = 0.2;
 
@@ -216,7 +219,7 @@ impl Viewer {
         if self.hidden || self.is_exact() {
             return Plan::Wait(None);
         }
-        if !self.link_is_free() {
+        if !self.link_is_free(SLACK) {
             return Plan::Wait(None);
         }
         if !self.stale.is_empty() {
@@ -232,11 +235,14 @@ impl Viewer {
             }
             return Plan::Send(send);
         }
+        if !self.link_is_free(REFINEMENT_SLACK) {
+            return Plan::Wait(None);
+        }
         let (still, next) = activity.still(&self.lossy, STILL, now);
         if still.is_empty() {
             return Plan::Wait(next.map(|wait| now + wait));
         }
-        let tiles = self.chunk(&still, pointer, activity);
+        let tiles = self.chunk(&still, REFINEMENT_TIME, pointer, activity);
         let (width, height) = tiles.size();
         Plan::Send(Send { tiles, ..Send::empty(width, height) })
     }
@@ -244,7 +250,7 @@ impl Viewer {
     /// When damage could be sent: now, or after the time that the display's refresh asks for. None: not before the client
     /// has drawn more, or is seen again.
     pub fn ready_at(&self, now: Duration) -> Option<Duration> {
-        if self.hidden || !self.link_is_free() {
+        if self.hidden || !self.link_is_free(SLACK) {
             return None;
         }
         Some(self.tiles_at(now).unwrap_or(now))
@@ -256,7 +262,7 @@ impl Viewer {
     }
 
     /// Whether another update would be seen about as soon as the link can carry it, instead of waiting in a queue.
-    fn link_is_free(&self) -> bool {
+    fn link_is_free(&self, slack: Duration) -> bool {
         // Of one that never answered nothing is known: it gets the size of the screen and one picture.
         if !self.link.answers() {
             return self.link.updates_in_flight() < 2;
@@ -264,7 +270,7 @@ impl Viewer {
         let (rate, _) = self.link.rate();
         let delay = self.link.delay();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and bounded")]
-        let held = (rate * (delay + SLACK).as_secs_f64()) as usize;
+        let held = (rate * (delay + slack).as_secs_f64()) as usize;
         let intervals = delay.as_nanos() / self.interval.as_nanos().max(1);
         let pictures = usize::try_from(intervals).unwrap_or(MAX_IN_FLIGHT).saturating_add(2);
         // While one picture is decoded the next is on its way. Tiles beside them are no pictures of their own.
@@ -289,7 +295,7 @@ impl Viewer {
         let mut send = Send { copy: self.copy.clone(), ..Send::empty(width, height) };
         let stale = self.copy.as_ref().map_or_else(|| self.stale.clone(), |copy| self.stale.without(&copy.cells()));
         if !self.video {
-            send.tiles = self.chunk(&stale, pointer, activity);
+            send.tiles = self.chunk(&stale, CHUNK_TIME, pointer, activity);
             return send;
         }
         // What keeps moving and what has just changed beside it, such as a menu over an animation, are two questions.
@@ -324,11 +330,11 @@ impl Viewer {
         video < tiles
     }
 
-    /// As many of the cells as keep the link busy for `CHUNK_TIME`, those near the pointer first.
-    fn chunk(&self, cells: &CellSet, pointer: (u16, u16), activity: &Activity) -> CellSet {
+    /// As many of the cells as keep the link busy for that time, those near the pointer first.
+    fn chunk(&self, cells: &CellSet, time: Duration, pointer: (u16, u16), activity: &Activity) -> CellSet {
         let (rate, _) = self.link.rate();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and bounded")]
-        let budget = (rate * CHUNK_TIME.as_secs_f64()) as usize;
+        let budget = (rate * time.as_secs_f64()) as usize;
         if cells.len() <= CHUNK_CELLS || (cells.len() <= MAX_CHUNK_CELLS && activity.tile_bytes(cells) <= budget) {
             return cells.clone();
         }
