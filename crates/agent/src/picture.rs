@@ -10,10 +10,11 @@ mod painter;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::stream::{ClientHello, Drawn, View};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::display::server::Cookie;
 use crate::wake::{Wake, Waker};
@@ -21,6 +22,9 @@ use painter::Painter;
 
 /// Messages that may wait for a connection. Updates are paced by acknowledgements, so more means that nobody reads.
 const OUTBOX: usize = 64;
+
+/// What one viewer may have said without being heard yet. Who says more waits.
+const UNHEARD: usize = 64;
 
 /// One viewer of one display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +38,6 @@ pub struct RtpPicture {
     pub unit: Bytes,
 }
 
-/// What viewers say.
 #[derive(Debug)]
 enum Command {
     Join {
@@ -48,11 +51,17 @@ enum Command {
     Leave(ViewerId),
     /// Where this viewer's video goes from now on; none: into its updates.
     Rtp(ViewerId, Option<mpsc::Sender<RtpPicture>>),
-    Drawn(ViewerId, Drawn),
-    View(ViewerId, View),
-    Refresh(ViewerId),
+    Said(ViewerId, Said, OwnedSemaphorePermit),
+}
+
+/// What viewers say.
+#[derive(Debug)]
+enum Said {
+    /// And when: the painter may be busy, which is not to be held against the link.
+    Drawn(Drawn, Instant),
+    View(View),
+    Refresh,
     Prove {
-        viewer: ViewerId,
         id: u32,
     },
     /// Where the user works, pixels.
@@ -94,7 +103,8 @@ impl Picture {
         let weak = outbox.downgrade();
         let input = Arc::new(AtomicU32::new(0));
         self.inner.send(Command::Join { viewer, hello, outbox, input: Arc::clone(&input), webrtc });
-        (Viewing { picture: self.clone(), viewer, outbox: weak, input }, messages)
+        let unheard = Arc::new(Semaphore::new(UNHEARD));
+        (Viewing { picture: self.clone(), viewer, outbox: weak, input, unheard }, messages)
     }
 }
 
@@ -124,6 +134,7 @@ pub struct Viewing {
     outbox: mpsc::WeakSender<Bytes>,
     /// Number of the last input event given to the X server.
     input: Arc<AtomicU32>,
+    unheard: Arc<Semaphore>,
 }
 
 impl Viewing {
@@ -139,8 +150,8 @@ impl Viewing {
         }
     }
 
-    pub fn drawn(&self, drawn: Drawn) {
-        self.picture.inner.send(Command::Drawn(self.viewer, drawn));
+    pub async fn drawn(&self, drawn: Drawn) {
+        self.say(Said::Drawn(drawn, Instant::now())).await;
     }
 
     /// Where this viewer's video goes from now on, beginning with a keyframe; none: into its updates. What finds no room is
@@ -149,16 +160,16 @@ impl Viewing {
         self.picture.inner.send(Command::Rtp(self.viewer, pictures));
     }
 
-    pub fn view(&self, view: View) {
-        self.picture.inner.send(Command::View(self.viewer, view));
+    pub async fn view(&self, view: View) {
+        self.say(Said::View(view)).await;
     }
 
-    pub fn refresh(&self) {
-        self.picture.inner.send(Command::Refresh(self.viewer));
+    pub async fn refresh(&self) {
+        self.say(Said::Refresh).await;
     }
 
-    pub fn prove(&self, id: u32) {
-        self.picture.inner.send(Command::Prove { viewer: self.viewer, id });
+    pub async fn prove(&self, id: u32) {
+        self.say(Said::Prove { id }).await;
     }
 
     /// Holds the number of the last input event given to the X server.
@@ -167,8 +178,15 @@ impl Viewing {
     }
 
     /// Where the user works, pixels.
-    pub fn pointer(&self, x: u16, y: u16) {
-        self.picture.inner.send(Command::Pointer(x, y));
+    pub async fn pointer(&self, x: u16, y: u16) {
+        self.say(Said::Pointer(x, y)).await;
+    }
+
+    async fn say(&self, said: Said) {
+        // It is never closed.
+        if let Ok(unheard) = Arc::clone(&self.unheard).acquire_owned().await {
+            self.picture.inner.send(Command::Said(self.viewer, said, unheard));
+        }
     }
 }
 

@@ -20,6 +20,11 @@ impl Wake {
         Ok((Waker(Arc::clone(&event)), Self(event)))
     }
 
+    /// The thread's next wait is none.
+    pub fn again(&self) {
+        Waker(Arc::clone(&self.0)).wake();
+    }
+
     /// Forgets that it was woken.
     pub fn clear(&self) {
         let _nothing_there = rustix::io::read(&self.0, &mut [0_u8; 8]);

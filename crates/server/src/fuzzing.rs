@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use protocol::agent::AgentStatus;
 use protocol::media::{HEADER, MAX_DATAGRAM, Remote};
+use protocol::stream::{ToAgent, ToClient};
 use time::OffsetDateTime;
 
 use crate::api::client_address::ClientAddress;
@@ -119,6 +120,16 @@ pub const TARGETS: &[Target] = &[
         name: "media_message",
         run: media_message,
         samples: &[b"\0\0\0\0\0\0\0\0\0\0\xff\xff\xc0\0\x02\x07\x12\x34\0datagram", b"0123456789abcdefgh\x01", b"0123456789abcdefgh\x02x"],
+    },
+    Target {
+        name: "stream_message",
+        run: stream_message,
+        // As in protocol's golden messages: hello, drawn, input, and an update of a size, a colour and a copy.
+        samples: &[
+            b"A{\"version\":2,\"video\":[\"h264\"],\"cachePixels\":8000000,\"refresh\":120}",
+            b"B\x07\0\0\0\x84\x03\0\0",
+            b"C\x05\0\x01\0\0\0\xe8\x03\0\0\x01\x01\0\xff\xff\x02\0\0\0\xd0\x07\0\0\x02\x01\0\x02\0\x03",
+        ],
     },
 ];
 
@@ -266,6 +277,19 @@ pub fn media_message(bytes: &[u8]) {
     assert_eq!([&to.encode()[..], datagram].concat(), bytes);
     assert_eq!(bytes.len(), HEADER + datagram.len());
     assert_eq!(to.address().ip(), to.address().ip().to_canonical());
+}
+
+/// What is understood is said again in the same way, in both directions.
+pub fn stream_message(bytes: &[u8]) {
+    let bytes = bytes::Bytes::copy_from_slice(bytes);
+    if let Ok(message) = ToAgent::decode(bytes.clone()) {
+        let said = message.encode().expect("it was short enough");
+        assert_eq!(ToAgent::decode(said.clone()).expect("our own").encode(), Ok(said));
+    }
+    if let Ok(message) = ToClient::decode(bytes) {
+        let said = message.encode().expect("it was short enough");
+        assert_eq!(ToClient::decode(said.clone()).expect("our own").encode(), Ok(said));
+    }
 }
 
 /// One header per line, as far as lines can be header values.

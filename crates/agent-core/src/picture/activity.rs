@@ -10,6 +10,8 @@ const MOTION_GAP_MS: u32 = 120;
 const MOTION_CHANGES: u8 = 3;
 /// Bytes that a cell of unknown content is taken to need: about one a pixel, as photographs do.
 const UNKNOWN_COST: u16 = 256;
+/// The least that a cell is taken to need: what was of one colour need not be so when it has changed.
+const LEAST_COST: u16 = 16;
 
 /// Of one screen, shared by all its viewers.
 #[derive(Debug)]
@@ -67,9 +69,9 @@ impl Activity {
         indices(self.columns, cells).filter_map(|at| self.cells.get(at)).map(|cell| usize::from(cell.cost)).sum()
     }
 
-    /// These cells took so many bytes as tiles.
+    /// These cells took so many bytes as tiles, or are likely to.
     pub fn tiles_took(&mut self, cells: &CellSet, bytes: usize) {
-        let each = u16::try_from(bytes / cells.len().max(1)).unwrap_or(u16::MAX);
+        let each = u16::try_from(bytes / cells.len().max(1)).unwrap_or(u16::MAX).max(LEAST_COST);
         for at in indices(self.columns, cells) {
             if let Some(cell) = self.cells.get_mut(at) {
                 cell.cost = each;
@@ -133,7 +135,9 @@ mod tests {
         let mut activity = Activity::new(64, 16);
         let all = CellSet::all(64, 16);
         assert_eq!(activity.tile_bytes(&all), 4 * 256);
-        activity.tiles_took(&all, 40);
-        assert_eq!(activity.tile_bytes(&all), 40);
+        activity.tiles_took(&all, 400);
+        assert_eq!(activity.tile_bytes(&all), 400);
+        activity.tiles_took(&all, 0);
+        assert_eq!(activity.tile_bytes(&all), 4 * 16);
     }
 }

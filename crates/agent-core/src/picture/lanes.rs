@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A viewer that missed a picture needs a keyframe, which the others in its lane get as well: not more often than this.
+/// A viewer that missed a picture needs a keyframe, which the others in its lane get as well: not more often than this. Who
+/// has nothing to look at yet does not wait.
 const KEYFRAME_GAP: Duration = Duration::from_secs(1);
 /// So many pictures missed within `MISSED_WITHIN` are no accident.
 const MISSED: usize = 2;
@@ -16,6 +17,8 @@ const MISSED_WITHIN: Duration = Duration::from_secs(5);
 /// into step, in the other because that is its purpose.
 const PATIENCE: Duration = Duration::from_millis(8);
 const SLOW_PATIENCE: Duration = Duration::from_millis(250);
+/// The same of a keyframe: who does not get it needs another.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(50);
 /// How long the speeds of the lanes are compared.
 const COMPARED: Duration = Duration::from_secs(2);
 /// The slow lane is as fast as the other with so many of its pictures.
@@ -60,13 +63,19 @@ pub struct Turn<Id> {
 #[derive(Debug)]
 pub struct Lanes<Id> {
     members: BTreeMap<Id, Member>,
-    /// When the last pictures were sent.
-    sent: BTreeMap<Lane, VecDeque<Duration>>,
-    /// Since when a picture waits.
-    waits: BTreeMap<Lane, Duration>,
+    flows: BTreeMap<Lane, Flow>,
     parted_at: Duration,
     /// For how long they are.
     parted: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    /// When the last pictures were sent.
+    sent: VecDeque<Duration>,
+    last_keyframe: Option<Duration>,
+    /// Since when a picture waits.
+    waits: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -74,97 +83,120 @@ struct Member {
     lane: Lane,
     /// It has every picture since a keyframe.
     in_sync: bool,
-    last_keyframe: Option<Duration>,
-    /// When it missed pictures.
+    /// It has nothing to look at: it just came, or lost what it had.
+    bare: bool,
+    /// When it last lost that.
+    voided: Option<Duration>,
+    /// That it waits for a keyframe is counted.
+    held: bool,
+    /// When it missed pictures, or had to wait for a keyframe.
     missed: VecDeque<Duration>,
+}
+
+impl Member {
+    /// Its first picture in a lane.
+    fn enter(&mut self, lane: Lane) {
+        (self.lane, self.in_sync, self.bare, self.held) = (lane, false, true, false);
+        self.missed.clear();
+    }
+
+    fn miss(&mut self, now: Duration) {
+        self.missed.push_back(now);
+        while self.missed.front().is_some_and(|at| now.saturating_sub(*at) > MISSED_WITHIN) {
+            self.missed.pop_front();
+        }
+    }
 }
 
 impl<Id: Copy + Ord> Default for Lanes<Id> {
     fn default() -> Self {
-        let (sent, waits) = (BTreeMap::new(), BTreeMap::new());
-        Self { members: BTreeMap::new(), sent, waits, parted_at: Duration::ZERO, parted: PARTED }
+        Self { members: BTreeMap::new(), flows: BTreeMap::new(), parted_at: Duration::ZERO, parted: PARTED }
     }
 }
 
 impl<Id: Copy + Ord> Lanes<Id> {
     pub fn join(&mut self, viewer: Id) {
-        let member = Member { lane: Lane::Fast, in_sync: false, last_keyframe: None, missed: VecDeque::new() };
-        self.members.insert(viewer, member);
+        let (lane, missed) = (Lane::Fast, VecDeque::new());
+        self.members.insert(viewer, Member { lane, in_sync: false, bare: true, voided: None, held: false, missed });
     }
 
     pub fn leave(&mut self, viewer: Id) {
         self.members.remove(&viewer);
     }
 
-    /// What the viewer was sent is of no use to it: its next picture is a keyframe.
-    pub fn void(&mut self, viewer: Id) {
+    /// What the viewer was sent is of no use to it: its next picture is a keyframe, at once unless that happens often.
+    pub fn void(&mut self, viewer: Id, now: Duration) {
         if let Some(member) = self.members.get_mut(&viewer) {
             member.in_sync = false;
+            member.bare = member.bare || member.voided.is_none_or(|at| now.saturating_sub(at) >= KEYFRAME_GAP);
+            member.voided = Some(now);
         }
     }
 
-    /// The encoders are gone: nobody is slower than anybody until shown again.
+    /// The encoders are gone: all begin anew, and nobody is slower than anybody until shown again.
     pub fn restart(&mut self) {
-        self.sent.clear();
-        self.waits.clear();
+        self.flows.clear();
         self.parted = PARTED;
-        for member in self.members.values_mut() {
-            member.in_sync = false;
-            member.lane = Lane::Fast;
-            member.missed.clear();
-        }
+        self.members.values_mut().for_each(|member| member.enter(Lane::Fast));
     }
 
     /// Whom the next picture of the lane is for.
     pub fn next(&mut self, lane: Lane, behind: &[Behind<Id>], now: Duration) -> Next<Id> {
-        let of_lane = |viewer: &Id| self.members.get(viewer).filter(|member| member.lane == lane);
+        let flow = self.flows.entry(lane).or_default();
         let alone = self.members.values().filter(|member| member.lane == lane).count() == 1;
-        let keyframe_at = |member: &Member| {
-            let at = member.last_keyframe.map(|last| last + KEYFRAME_GAP);
-            at.filter(|at| !member.in_sync && !alone && *at > now)
-        };
-        let ready = || behind.iter().filter(|one| one.ready).map(|one| one.viewer);
-        let may_enter = |member: &Member| keyframe_at(member).is_none();
-        let takers: Vec<Id> = ready().filter(|viewer| of_lane(viewer).is_some_and(may_enter)).collect();
-        if takers.is_empty() {
-            self.waits.remove(&lane);
-            return Next::Wait(ready().filter_map(|viewer| of_lane(&viewer).and_then(keyframe_at)).min());
+        let keyframe_at = flow.last_keyframe.map(|last| last + KEYFRAME_GAP).filter(|at| !alone && *at > now);
+        let mut turn = Turn { takers: Vec::new(), keyframe: false };
+        let mut held = false;
+        for one in behind.iter().filter(|one| one.ready) {
+            let Some(member) = self.members.get_mut(&one.viewer).filter(|member| member.lane == lane) else { continue };
+            if member.in_sync || member.bare || keyframe_at.is_none() {
+                turn.takers.push(one.viewer);
+                turn.keyframe |= !member.in_sync;
+            } else {
+                held = true;
+                if !std::mem::replace(&mut member.held, true) {
+                    member.miss(now);
+                }
+            }
         }
-        if behind.iter().any(|one| !one.ready && of_lane(&one.viewer).is_some_and(|member| member.in_sync)) {
-            let patience = if lane == Lane::Fast { PATIENCE } else { SLOW_PATIENCE };
-            let until = *self.waits.entry(lane).or_insert(now) + patience;
+        if turn.takers.is_empty() {
+            flow.waits = None;
+            return Next::Wait(keyframe_at.filter(|_| held));
+        }
+        let waited_for = |viewer| self.members.get(&viewer).is_some_and(|member| member.lane == lane && member.in_sync);
+        if behind.iter().any(|one| !one.ready && waited_for(one.viewer)) {
+            let patience = match lane {
+                Lane::Fast if turn.keyframe => KEYFRAME_PATIENCE,
+                Lane::Fast => PATIENCE,
+                Lane::Slow => SLOW_PATIENCE,
+            };
+            let until = *flow.waits.get_or_insert(now) + patience;
             if until > now {
                 return Next::Wait(Some(until));
             }
         }
-        let keyframe = takers.iter().any(|viewer| of_lane(viewer).is_some_and(|member| !member.in_sync));
-        Next::Picture(Turn { takers, keyframe })
+        Next::Picture(turn)
     }
 
     /// The picture of that turn was encoded, maybe as a keyframe that was not asked for.
     pub fn sent(&mut self, lane: Lane, turn: &Turn<Id>, behind: &[Behind<Id>], keyframe: bool, now: Duration) {
         for (viewer, member) in self.members.iter_mut().filter(|(_, member)| member.lane == lane) {
             if turn.takers.contains(viewer) {
-                member.in_sync = true;
-                if keyframe {
-                    member.last_keyframe = Some(now);
-                }
-            } else if member.in_sync {
-                member.in_sync = false;
+                (member.in_sync, member.bare, member.held) = (true, false, false);
+            } else if std::mem::replace(&mut member.in_sync, false) && behind.iter().any(|one| one.viewer == *viewer) {
                 // Who does not look, or shows all of it already, is not slow.
-                if behind.iter().any(|one| one.viewer == *viewer) {
-                    member.missed.push_back(now);
-                }
-            }
-            while member.missed.front().is_some_and(|at| now.saturating_sub(*at) > MISSED_WITHIN) {
-                member.missed.pop_front();
+                member.miss(now);
+                member.held = true;
             }
         }
-        self.waits.remove(&lane);
-        let pictures = self.sent.entry(lane).or_default();
-        pictures.push_back(now);
-        while pictures.front().is_some_and(|at| now.saturating_sub(*at) > COMPARED) {
-            pictures.pop_front();
+        let flow = self.flows.entry(lane).or_default();
+        flow.waits = None;
+        if keyframe {
+            flow.last_keyframe = Some(now);
+        }
+        flow.sent.push_back(now);
+        while flow.sent.front().is_some_and(|at| now.saturating_sub(*at) > COMPARED) {
+            flow.sent.pop_front();
         }
         match lane {
             Lane::Fast => self.part(now),
@@ -174,23 +206,20 @@ impl<Id: Copy + Ord> Lanes<Id> {
 
     /// Moves who can't follow to the slow lane, as long as anybody can.
     fn part(&mut self, now: Duration) {
-        let of_lane = |member: &&Member| member.lane == Lane::Fast;
         let follows = |member: &Member| member.missed.len() < MISSED;
+        let of_lane = |member: &&Member| member.lane == Lane::Fast;
         let following = self.members.values().filter(of_lane).filter(|member| follows(member)).count();
         if following == 0 || following == self.members.values().filter(of_lane).count() {
             return;
         }
-        if !self.sent.contains_key(&Lane::Slow) {
+        if !self.members.values().any(|member| member.lane == Lane::Slow) {
             let again = now.saturating_sub(self.parted_at) < self.parted * 4;
             self.parted = if again { (self.parted * 2).min(LONGEST_PARTED) } else { PARTED };
             self.parted_at = now;
         }
         for member in self.members.values_mut() {
-            if member.lane == Lane::Fast && member.missed.len() >= MISSED {
-                member.lane = Lane::Slow;
-                member.in_sync = false;
-                member.last_keyframe = None;
-                member.missed.clear();
+            if member.lane == Lane::Fast && !follows(member) {
+                member.enter(Lane::Slow);
             }
         }
     }
@@ -198,7 +227,7 @@ impl<Id: Copy + Ord> Lanes<Id> {
     /// Ends the slow lane once it is as fast as the other.
     fn join_again(&mut self, now: Duration) {
         let recent = |lane| {
-            let sent = self.sent.get(&lane).into_iter().flatten();
+            let sent = self.flows.get(&lane).into_iter().flat_map(|flow| &flow.sent);
             sent.filter(|at| now.saturating_sub(**at) <= COMPARED).count()
         };
         let (fast, slow) = (recent(Lane::Fast), recent(Lane::Slow));
@@ -207,10 +236,9 @@ impl<Id: Copy + Ord> Lanes<Id> {
         if !as_fast || now.saturating_sub(self.parted_at) < self.parted {
             return;
         }
-        self.sent.remove(&Lane::Slow);
+        self.flows.remove(&Lane::Slow);
         for member in self.members.values_mut().filter(|member| member.lane == Lane::Slow) {
-            member.lane = Lane::Fast;
-            member.in_sync = false;
+            member.enter(Lane::Fast);
         }
     }
 }
@@ -350,21 +378,51 @@ mod tests {
     fn who_joins_or_lost_its_picture_gets_a_keyframe() {
         let mut room = Room::new(&[10, 10]);
         room.run(3);
-        room.lanes.void(0);
+        room.lanes.void(0, room.now);
         let both = [0, 1].map(|viewer| Behind { viewer, ready: true });
         let turn = picture(room.lanes.next(Lane::Fast, &both, room.now));
         assert_eq!(turn, Turn { takers: vec![0, 1], keyframe: true });
         room.lanes.sent(Lane::Fast, &turn, &both, true, room.now);
         // Not another at once, but the other one goes on.
-        room.lanes.void(0);
+        room.lanes.void(0, room.now + TICK);
         let turn = picture(room.lanes.next(Lane::Fast, &both, room.now + TICK));
         assert_eq!(turn, Turn { takers: vec![1], keyframe: false });
+        let wait = Next::Wait(Some(room.now + KEYFRAME_GAP));
+        assert_eq!(room.lanes.next(Lane::Fast, &both[..1], room.now + TICK), wait);
         let turn = picture(room.lanes.next(Lane::Fast, &both, room.now + KEYFRAME_GAP));
         assert_eq!(turn, Turn { takers: vec![0, 1], keyframe: true });
         room.lanes.join(2);
         let three = [0, 1, 2].map(|viewer| Behind { viewer, ready: true });
         assert!(picture(room.lanes.next(Lane::Fast, &three, room.now + TICK)).takers.contains(&2));
         room.lanes.restart();
-        assert!(picture(room.lanes.next(Lane::Fast, &three, room.now + KEYFRAME_GAP * 2)).keyframe);
+        assert!(picture(room.lanes.next(Lane::Fast, &three, room.now + TICK)).keyframe);
+    }
+
+    #[test]
+    fn who_must_wait_for_keyframes_again_and_again_gets_another_lane() {
+        // The first takes small changes as tiles, which the second gets as video: neither is slow.
+        let mut lanes = Lanes::default();
+        [0, 1].into_iter().for_each(|viewer| lanes.join(viewer));
+        let both = [0, 1].map(|viewer| Behind { viewer, ready: true });
+        let mut now = Duration::from_secs(100);
+        let mut waited = Vec::new();
+        for _ in 0..12 {
+            for behind in [&both[..], &both[1..]] {
+                now += Duration::from_millis(300);
+                let began = now;
+                let mut left = behind.to_vec();
+                while !left.is_empty() {
+                    for lane in [Lane::Fast, Lane::Slow] {
+                        if let Next::Picture(turn) = lanes.next(lane, &left, now) {
+                            lanes.sent(lane, &turn, &left, turn.keyframe, now);
+                            left.retain(|one| !turn.takers.contains(&one.viewer));
+                        }
+                    }
+                    now += STEP;
+                }
+                waited.push(now - began);
+            }
+        }
+        assert!(waited[10..].iter().all(|wait| *wait < Duration::from_millis(20)), "{waited:?}");
     }
 }

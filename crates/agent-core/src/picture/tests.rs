@@ -401,7 +401,8 @@ fn on_a_slow_link_a_photographic_patch_goes_as_video_first() {
 #[test]
 fn refinement_begins_near_the_pointer() {
     let mut stage = rested(true);
-    stage.rate = 1e6;
+    // The video is drawn before that.
+    stage.rate = 2e6;
     stage.damage(Rect { x: 0, y: 0, width: 1920, height: 1080 });
     let start = stage.now;
     stage.run_until(start + Duration::from_millis(99));

@@ -20,6 +20,10 @@ const REFINEMENT_TIME: Duration = Duration::from_millis(12);
 const CHUNK_CELLS: usize = 48;
 /// And at most so many: they take about 5 ms to encode, for which new damage waits.
 const MAX_CHUNK_CELLS: usize = 2048;
+/// So many cells that move are as soon sent as tiles as they are waited for, 128x128 pixels.
+pub const SMALL_MOTION: usize = 64;
+/// Bytes that tiles of one update may have on any link.
+const LEAST_BUDGET: usize = 16 * 1024;
 /// Most updates under way, however long the delay.
 const MAX_IN_FLIGHT: usize = 32;
 /// What may be under way beyond what the link holds, seconds of its rate.
@@ -98,12 +102,14 @@ pub struct Send {
     pub copy: Option<Copy>,
     pub tiles: CellSet,
     pub video: CellSet,
+    /// The tiles are a picture of what keeps moving.
+    pub motion: bool,
 }
 
 impl Send {
     /// Nothing, on a screen of that many pixels.
     pub fn empty(width: u16, height: u16) -> Self {
-        Self { copy: None, tiles: CellSet::empty(width, height), video: CellSet::empty(width, height) }
+        Self { copy: None, tiles: CellSet::empty(width, height), video: CellSet::empty(width, height), motion: false }
     }
 }
 
@@ -120,7 +126,7 @@ pub struct Viewer {
     hidden: bool,
     interval: Duration,
     last_tiles: Option<Duration>,
-    /// The last picture of a motion: video or copy.
+    /// The last picture of a motion, whatever it was made of.
     last_video: Option<Duration>,
     /// Client's time to draw, nanoseconds a pixel.
     tile_draw: f64,
@@ -227,7 +233,7 @@ impl Viewer {
                 return Plan::Wait(Some(at));
             }
             let mut send = self.newest(now, pointer, activity, costs);
-            if let Some(at) = self.video_at(now).filter(|_| !send.video.is_empty()) {
+            if let Some(at) = self.video_at(now) {
                 send.video.clear();
                 if send.tiles.is_empty() {
                     return Plan::Wait(Some(at));
@@ -254,6 +260,18 @@ impl Viewer {
             return None;
         }
         Some(self.tiles_at(now).unwrap_or(now))
+    }
+
+    /// Between two pictures of the client's display.
+    pub const fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Bytes of tiles beyond which the link would be busy too long: they cost more than was thought, and the rest of them
+    /// is worth another decision.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is positive and bounded")]
+    pub fn tile_budget(&self) -> usize {
+        ((self.link.rate().0 * SLACK.as_secs_f64()) as usize).max(LEAST_BUDGET)
     }
 
     /// The same for another picture of the video.
@@ -294,17 +312,23 @@ impl Viewer {
         let (width, height) = self.stale.size();
         let mut send = Send { copy: self.copy.clone(), ..Send::empty(width, height) };
         let stale = self.copy.as_ref().map_or_else(|| self.stale.clone(), |copy| self.stale.without(&copy.cells()));
-        if !self.video {
-            send.tiles = self.chunk(&stale, CHUNK_TIME, pointer, activity);
-            return send;
-        }
         // What keeps moving and what has just changed beside it, such as a menu over an animation, are two questions.
         let moving = activity.moving(&stale, now);
         let rest = stale.without(&moving);
-        for cells in [rest, moving] {
+        let small = moving.len() <= SMALL_MOTION;
+        let moving = if small || self.video_at(now).is_none() { moving } else { CellSet::empty(width, height) };
+        if !self.video {
+            let mut cells = rest;
+            cells.union(&moving);
+            send.tiles = self.chunk(&cells, CHUNK_TIME, pointer, activity);
+            send.motion = !small && !send.tiles.overlap(&moving).is_empty();
+            return send;
+        }
+        for (cells, motion) in [(rest, false), (moving, !small)] {
             if self.video_is_sooner(&cells, activity, costs) {
                 send.video.union(&cells);
             } else {
+                send.motion |= motion && !cells.is_empty();
                 send.tiles.union(&cells);
             }
         }
@@ -381,7 +405,7 @@ impl Viewer {
         // What it reads is another picture now.
         self.copy = None;
         let video = !send.video.is_empty();
-        if video || send.copy.is_some() {
+        if video || send.copy.is_some() || send.motion {
             self.last_video = Some(planned);
         }
         if !send.tiles.is_empty() || send.copy.is_some() {

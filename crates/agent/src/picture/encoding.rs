@@ -71,46 +71,80 @@ impl Encoding {
         self.videos.clear();
     }
 
-    /// The cells as operations for a client with that cache; returns the bytes of all.
+    /// The cells as operations for a client with that cache, as far as they fit into so many bytes, at least some; returns
+    /// those that did.
     pub fn tiles(
         &mut self,
         pixels: Pixels<'_>,
         cells: &CellSet,
         cache: &mut TileCache,
         activity: &mut Activity,
+        budget: usize,
         ops: &mut Vec<Op>,
-    ) -> io::Result<()> {
-        if cells.is_empty() {
-            return Ok(());
-        }
+    ) -> io::Result<CellSet> {
         let rects = tile_rects(cells);
-        let missing: Vec<Rect> = rects
-            .iter()
-            .copied()
-            .filter(|rect| {
-                let (key, encoded) = self.tiles.entry(*rect).or_insert_with(|| {
-                    (TileKey { hash: hash(pixels, *rect), width: rect.width, height: rect.height }, None)
-                });
-                encoded.is_none() && cache.find(*key).is_none()
-            })
-            .collect();
-        self.encode(pixels, &missing)?;
-        let mut bytes = 0;
-        for rect in rects {
-            let Some((key, encoded)) = self.tiles.get(&rect) else { continue };
-            let op = match (cache.find(*key), encoded) {
-                (Some(slot), _) => Op::Cached { rect, slot },
-                (None, Some(Encoded::Fill(rgb))) => Op::Fill { rect, rgb: *rgb },
-                (None, Some(Encoded::Tile(codec, data))) => {
-                    bytes += data.len();
-                    Op::Tile { rect, codec: *codec, slot: cache.insert(*key), data: data.clone() }
-                }
-                (None, None) => continue,
-            };
-            ops.push(op);
+        let (width, height) = cells.size();
+        let mut done = CellSet::empty(width, height);
+        let (mut bytes, mut encoded_cells) = (0, 0);
+        for batch in batches(&rects) {
+            if bytes > budget {
+                // What was found out about these is likely to hold for the others.
+                let rest = cells.without(&done);
+                activity.tiles_took(&rest, bytes / encoded_cells.max(1) * rest.len());
+                break;
+            }
+            let missing: Vec<Rect> = batch
+                .iter()
+                .copied()
+                .filter(|rect| {
+                    let (key, encoded) = self.tile(pixels, *rect);
+                    encoded.is_none() && cache.find(key).is_none()
+                })
+                .collect();
+            self.encode(pixels, &missing)?;
+            for rect in batch.iter().copied() {
+                let mut part = CellSet::empty(width, height);
+                part.insert(rect);
+                let (key, encoded) = self.tile(pixels, rect);
+                let op = if let Some(slot) = cache.find(key) {
+                    Op::Cached { rect, slot }
+                } else {
+                    // None: it was in the cache until one before it needed the room.
+                    let encoded = match encoded {
+                        Some(encoded) => encoded,
+                        None => self.encode_one(pixels, rect)?,
+                    };
+                    let (op, length) = match encoded {
+                        Encoded::Fill(rgb) => (Op::Fill { rect, rgb }, 0),
+                        Encoded::Tile(codec, data) => {
+                            let length = data.len();
+                            (Op::Tile { rect, codec, slot: cache.insert(key), data }, length)
+                        }
+                    };
+                    bytes += length;
+                    encoded_cells += part.len();
+                    activity.tiles_took(&part, length);
+                    op
+                };
+                ops.push(op);
+                done.union(&part);
+            }
         }
-        activity.tiles_took(cells, bytes);
-        Ok(())
+        Ok(done)
+    }
+
+    fn encode_one(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<Encoded> {
+        self.encode(pixels, &[rect])?;
+        self.tile(pixels, rect).1.ok_or_else(|| io::Error::other("a tile was not encoded"))
+    }
+
+    /// A tile of this picture: what it is known by, and encoded if it is already.
+    fn tile(&mut self, pixels: Pixels<'_>, rect: Rect) -> (TileKey, Option<Encoded>) {
+        let (key, encoded) = self
+            .tiles
+            .entry(rect)
+            .or_insert_with(|| (TileKey { hash: hash(pixels, rect), width: rect.width, height: rect.height }, None));
+        (*key, encoded.clone())
     }
 
     fn encode(&mut self, pixels: Pixels<'_>, rects: &[Rect]) -> io::Result<()> {
@@ -186,6 +220,21 @@ impl Encoding {
     }
 }
 
+/// As many tiles as are worth to wake other threads for, and the rest of them.
+fn batches(rects: &[Rect]) -> impl Iterator<Item = &[Rect]> {
+    let mut left = rects;
+    std::iter::from_fn(move || {
+        let mut area = 0;
+        let enough = left.iter().position(|rect| {
+            area += usize::from(rect.width) * usize::from(rect.height);
+            area >= 2 * WORTH_A_THREAD
+        });
+        let (batch, rest) = left.split_at(enough.map_or(left.len(), |last| last + 1));
+        left = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
 /// Cuts cells into tiles along the grid.
 fn tile_rects(cells: &CellSet) -> Vec<Rect> {
     let (across, down) = (TILE_COLUMNS * CELL, TILE_ROWS * CELL);
@@ -221,6 +270,62 @@ fn hash(pixels: Pixels<'_>, rect: Rect) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A screen of noise, which does not compress.
+    fn noise(width: u16, height: u16) -> Vec<u8> {
+        let pixels = 0..u32::from(width) * u32::from(height);
+        pixels.flat_map(|at| (at.wrapping_mul(0x9E37_79B1) ^ at.wrapping_mul(at)).to_le_bytes()).collect()
+    }
+
+    fn area(ops: &[Op]) -> CellSet {
+        let mut area = CellSet::empty(512, 256);
+        for op in ops {
+            let (Op::Tile { rect, .. } | Op::Fill { rect, .. } | Op::Cached { rect, .. }) = op else {
+                panic!("{op:?}")
+            };
+            area.insert(*rect);
+        }
+        area
+    }
+
+    #[test]
+    fn tiles_that_cost_more_than_was_thought_are_left_for_another_decision() {
+        let (bytes, all) = (noise(512, 1280), CellSet::all(512, 1280));
+        let pixels = Pixels { bytes: &bytes, stride: 512 * 4 };
+        let mut encoding = Encoding::new().expect("encoders");
+        let mut cache = TileCache::new(1 << 20, LARGEST_TILE);
+        let mut activity = Activity::new(512, 1280);
+        activity.tiles_took(&all, 0);
+        let mut ops = vec![];
+        let thought = activity.tile_bytes(&all);
+        let done = encoding.tiles(pixels, &all, &mut cache, &mut activity, 100_000, &mut ops).expect("encodes");
+        let rest = all.without(&done);
+        assert!(!done.is_empty() && !rest.is_empty());
+        assert!(activity.tile_bytes(&rest) > thought, "the others are known to cost more");
+        let done = encoding.tiles(pixels, &rest, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+        assert_eq!(done, rest);
+        let pixels_of = |op: &Op| match op {
+            Op::Tile { rect, .. } => usize::from(rect.width) * usize::from(rect.height),
+            _ => 0,
+        };
+        assert_eq!(ops.iter().map(pixels_of).sum::<usize>(), 512 * 1280, "each once");
+    }
+
+    #[test]
+    fn a_tile_whose_place_in_the_cache_goes_to_one_before_it_is_sent() {
+        let (bytes, all) = (noise(512, 256), CellSet::all(512, 256));
+        let pixels = Pixels { bytes: &bytes, stride: 512 * 4 };
+        let mut encoding = Encoding::new().expect("encoders");
+        // Of sixteen tiles some have room.
+        let mut cache = TileCache::new(5 * LARGEST_TILE, LARGEST_TILE);
+        let mut activity = Activity::new(512, 256);
+        for round in 0..4 {
+            encoding.captured();
+            let mut ops = vec![];
+            let done = encoding.tiles(pixels, &all, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+            assert_eq!((&done, &area(&ops)), (&all, &all), "round {round}");
+        }
+    }
 
     #[test]
     fn tiles_are_cut_along_the_grid() {

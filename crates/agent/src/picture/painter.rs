@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use agent_core::picture::{
-    Activity, Behind, CellSet, Copy, Lane, Lanes, Next, Plan, Send, TileCache, Viewer, ViewerOptions,
+    Activity, Behind, CellSet, Copy, Lane, Lanes, Next, Plan, SMALL_MOTION, Send, TileCache, Viewer, ViewerOptions,
 };
 use bytes::Bytes;
 use protocol::stream::{
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::encoding::{Encoding, LARGEST_TILE};
-use super::{Command, RtpPicture, ViewerId};
+use super::{Command, RtpPicture, Said, ViewerId};
 use crate::display::capture::{Capture, Change};
 use crate::display::server::Cookie;
 use crate::display::x11;
@@ -28,8 +28,8 @@ use crate::wake::Wake;
 
 /// Most pixels a client keeps for us, whatever it offers.
 const MAX_CACHE_PIXELS: u32 = 32 << 20;
-/// So many cells that move are as soon sent as tiles as they are waited for, 128x128 pixels.
-const SMALL_MOTION: usize = 64;
+/// What viewers say that is read before the next look at the screen.
+const COMMANDS: usize = 256;
 /// How often figures are sent while something happens.
 const STATS_GAP: Duration = Duration::from_millis(500);
 
@@ -42,6 +42,8 @@ struct Seat {
     rtp: Option<mpsc::Sender<RtpPicture>>,
     input: Arc<AtomicU32>,
     stats_at: Option<Duration>,
+    /// A proof that it asked for and has not got.
+    proof: Option<u32>,
 }
 
 /// What ends the thread.
@@ -72,6 +74,8 @@ struct Stage {
     activity: Activity,
     encoding: Encoding,
     lanes: HashMap<VideoFormat, Lanes<ViewerId>>,
+    /// When what keeps moving was last read.
+    motion_at: Option<Duration>,
 }
 
 impl Painter {
@@ -101,6 +105,7 @@ impl Painter {
 
     fn turn(&mut self) -> Result<(), Stop> {
         self.obey()?;
+        self.prove()?;
         // One moment for both: the time that reading takes is part of the interval until the next picture.
         let now = self.now();
         self.capture(now)?;
@@ -112,7 +117,7 @@ impl Painter {
     }
 
     fn obey(&mut self) -> Result<(), Stop> {
-        loop {
+        for _ in 0..COMMANDS {
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Empty) => return Ok(()),
@@ -128,32 +133,35 @@ impl Painter {
                     if let Some(seat) = self.seats.get_mut(&viewer) {
                         // A receiver of RTP begins with a keyframe.
                         if pictures.is_some() {
-                            self.stage.iter_mut().for_each(|stage| stage.void(viewer));
+                            self.stage.iter_mut().for_each(|stage| stage.void(viewer, now));
                         }
                         seat.rtp = pictures;
                     }
                 }
-                Command::Drawn(viewer, drawn) => {
-                    if let Some(seat) = self.seats.get_mut(&viewer) {
-                        seat.viewer.drawn(drawn.seq, Duration::from_micros(drawn.took_us.into()), now);
-                    }
-                }
-                Command::View(viewer, view) => {
-                    if let Some(seat) = self.seats.get_mut(&viewer) {
-                        seat.viewer.set_view(view.hidden, view.refresh);
-                    }
-                }
-                Command::Refresh(viewer) => {
-                    if let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &mut self.stage) {
-                        stage.void(viewer);
-                        if !seat.void(stage.capture.size(), now) {
-                            self.leave(viewer);
-                        }
-                    }
-                }
-                Command::Prove { viewer, id } => self.prove(viewer, id)?,
-                Command::Pointer(x, y) => self.pointer = (x, y),
+                Command::Said(viewer, said, _heard) => self.hear(viewer, said, now),
             }
+        }
+        // The rest is for the next turn, which is not to wait for an event.
+        self.wake.again();
+        Ok(())
+    }
+
+    fn hear(&mut self, viewer: ViewerId, said: Said, now: Duration) {
+        let (Some(seat), Some(stage)) = (self.seats.get_mut(&viewer), &mut self.stage) else { return };
+        match said {
+            Said::Drawn(drawn, at) => {
+                let at = at.saturating_duration_since(self.began);
+                seat.viewer.drawn(drawn.seq, Duration::from_micros(drawn.took_us.into()), at);
+            }
+            Said::View(view) => seat.viewer.set_view(view.hidden, view.refresh),
+            Said::Refresh => {
+                stage.void(viewer, now);
+                if !seat.void(stage.capture.size(), now) {
+                    self.leave(viewer);
+                }
+            }
+            Said::Prove { id } => seat.proof = Some(id),
+            Said::Pointer(x, y) => self.pointer = (x, y),
         }
     }
 
@@ -172,7 +180,8 @@ impl Painter {
                 let capture = Capture::open(self.display, &self.cookie)?;
                 let (width, height) = capture.size();
                 let encoding = Encoding::new()?;
-                none.insert(Stage { capture, activity: Activity::new(width, height), encoding, lanes: HashMap::new() })
+                let (activity, lanes) = (Activity::new(width, height), HashMap::new());
+                none.insert(Stage { capture, activity, encoding, lanes, motion_at: None })
             }
         };
         let (width, height) = stage.capture.size();
@@ -194,6 +203,7 @@ impl Painter {
             rtp: None,
             input,
             stats_at: None,
+            proof: None,
         };
         let greeted = greeting.encode().is_ok_and(|bytes| seat.outbox.try_send(bytes).is_ok());
         if greeted && seat.void((width, height), now) {
@@ -217,20 +227,11 @@ impl Painter {
     /// read when the next picture of it is due.
     fn capture(&mut self, now: Duration) -> Result<(), Stop> {
         let Some(stage) = &mut self.stage else { return Ok(()) };
-        if !stage.capture.changed()? || !self.seats.values().any(|seat| seat.viewer.ready_at(now) == Some(now)) {
-            return Ok(());
+        let Some(due) = stage.due(&self.seats, now)?.filter(|due| due.at <= now) else { return Ok(()) };
+        if due.motion {
+            stage.motion_at = Some(now);
         }
-        let mut cells = stage.capture.damage()?.clone();
-        if !self.seats.values().any(|seat| seat.viewer.video_ready_at(now) == Some(now)) {
-            let moving = stage.activity.moving(&cells, now);
-            if moving.len() > SMALL_MOTION {
-                cells.subtract(&moving);
-                if cells.is_empty() {
-                    return Ok(());
-                }
-            }
-        }
-        let change = stage.capture.take_cells(&cells)?;
+        let change = stage.capture.take_cells(&due.cells)?;
         self.changed(&change, now);
         Ok(())
     }
@@ -266,18 +267,13 @@ impl Painter {
         let Some(stage) = &mut self.stage else { return Ok(Some(None)) };
         let mut plans: Vec<(ViewerId, Send)> = Vec::new();
         let mut wait: Option<Duration> = None;
-        let damaged = stage.capture.changed()?;
         for (id, seat) in &mut self.seats {
             match seat.viewer.plan(now, self.pointer, &stage.activity, &stage.encoding.costs) {
                 Plan::Send(send) => plans.push((*id, send)),
                 Plan::Wait(until) => wait = soonest(wait, until),
             }
-            if damaged {
-                // It was left unread either because nobody was ready, or because it is for the next picture.
-                let ready = seat.viewer.ready_at(now).filter(|at| *at > now);
-                wait = soonest(wait, ready.or_else(|| seat.viewer.video_ready_at(now)));
-            }
         }
+        wait = soonest(wait, stage.due(&self.seats, now)?.map(|due| due.at));
         if plans.is_empty() {
             let rests = stage.encoding.video_rests();
             if rests.is_some_and(|left| left.is_zero()) {
@@ -297,11 +293,12 @@ impl Painter {
             let mut send = std::mem::replace(plan, only_video);
             send.video.clear();
             let mut ops = copies(&send);
-            stage.encoding.tiles(
+            send.tiles = stage.encoding.tiles(
                 stage.capture.pixels(),
                 &send.tiles,
                 &mut seat.cache,
                 &mut stage.activity,
+                seat.viewer.tile_budget(),
                 &mut ops,
             )?;
             sent = true;
@@ -397,20 +394,26 @@ impl Painter {
         }
     }
 
-    fn prove(&mut self, viewer: ViewerId, id: u32) -> Result<(), Stop> {
+    /// Answers who asked for a proof, all with one look at the screen.
+    fn prove(&mut self) -> Result<(), Stop> {
+        if self.seats.values().all(|seat| seat.proof.is_none()) {
+            return Ok(());
+        }
         let now = self.now();
         let Some(stage) = &mut self.stage else { return Ok(()) };
         let change = stage.capture.read_again()?;
         let (width, height) = stage.capture.size();
         let sha256 = digest(&stage.capture);
         self.changed(&change, now);
-        let Some(seat) = self.seats.get_mut(&viewer) else { return Ok(()) };
-        // What is not sent yet comes after: whoever believes to be exact before it must not compare.
-        let next = seat.viewer.next_seq();
-        let seq = if seat.viewer.is_exact() { next.wrapping_sub(1) } else { next };
-        let proof = ToClient::Proof(Proof { id, seq, width, height, sha256 });
-        if let Ok(bytes) = proof.encode() {
-            let _full = seat.outbox.try_send(bytes);
+        for seat in self.seats.values_mut() {
+            let Some(id) = seat.proof.take() else { continue };
+            // What is not sent yet comes after: whoever believes to be exact before it must not compare.
+            let next = seat.viewer.next_seq();
+            let seq = if seat.viewer.is_exact() { next.wrapping_sub(1) } else { next };
+            let proof = ToClient::Proof(Proof { id, seq, width, height, sha256 });
+            if let Ok(bytes) = proof.encode() {
+                let _full = seat.outbox.try_send(bytes);
+            }
         }
         Ok(())
     }
@@ -432,14 +435,51 @@ impl Painter {
     }
 }
 
+/// Damage to be read.
+struct Due {
+    at: Duration,
+    /// What of it, if that is now.
+    cells: CellSet,
+    /// Some of it keeps moving.
+    motion: bool,
+}
+
 impl Stage {
+    /// When somebody is ready to be shown what was damaged, and what of it then. None: nobody before more is drawn there.
+    fn due(&mut self, seats: &BTreeMap<ViewerId, Seat>, now: Duration) -> Result<Option<Due>, Stop> {
+        if !self.capture.changed()? {
+            return Ok(None);
+        }
+        let Some(at) = seats.values().filter_map(|seat| seat.viewer.ready_at(now)).min() else { return Ok(None) };
+        let (width, height) = self.capture.size();
+        if at > now {
+            return Ok(Some(Due { at, cells: CellSet::empty(width, height), motion: false }));
+        }
+        let mut cells = self.capture.damage()?.clone();
+        let moving = self.activity.moving(&cells, now);
+        if moving.len() <= SMALL_MOTION {
+            return Ok(Some(Due { at, cells, motion: false }));
+        }
+        // It is not read more often than any display shows it.
+        let shortest = seats.values().map(|seat| seat.viewer.interval()).min().unwrap_or_default();
+        let again = self.motion_at.map_or(now, |last| last + shortest.mul_f64(0.85));
+        let ready = seats.values().filter_map(|seat| seat.viewer.video_ready_at(now)).min();
+        let motion_at = ready.map_or(again, |ready| ready.max(again));
+        if motion_at <= now {
+            return Ok(Some(Due { at, cells, motion: true }));
+        }
+        cells.subtract(&moving);
+        let at = if cells.is_empty() { motion_at } else { at };
+        Ok(Some(Due { at, cells, motion: false }))
+    }
+
     fn leave(&mut self, viewer: ViewerId) {
         self.lanes.values_mut().for_each(|lanes| lanes.leave(viewer));
     }
 
     /// What the viewer has of the video is of no use to it.
-    fn void(&mut self, viewer: ViewerId) {
-        self.lanes.values_mut().for_each(|lanes| lanes.void(viewer));
+    fn void(&mut self, viewer: ViewerId, now: Duration) {
+        self.lanes.values_mut().for_each(|lanes| lanes.void(viewer, now));
     }
 }
 

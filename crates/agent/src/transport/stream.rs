@@ -9,7 +9,7 @@ use futures::{SinkExt, StreamExt};
 use protocol::stream::{Action, Cursor, Input, MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, ToAgent, ToClient};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::Stage;
@@ -36,6 +36,9 @@ pub enum Closed {
     Stalled,
     #[error("the picture was lost")]
     PictureLost,
+    /// The page opens another stream, and is told anew.
+    #[error("where the agent can be found by WebRTC was told too long ago")]
+    OldOffer,
 }
 
 /// Length as `u32`, little-endian, then the message.
@@ -49,6 +52,8 @@ fn codec() -> LengthDelimitedCodec {
 
 /// Signals that wait to be read; more are too many.
 const SIGNALS: usize = 4;
+/// How often a viewer is told at most which input was taken.
+const TAKEN_EVERY: Duration = Duration::from_millis(5);
 
 /// Serves one viewer until it leaves or the picture is lost; says which.
 pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media: Option<Media>) -> Closed {
@@ -69,12 +74,15 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media
     let webrtc = media.is_some();
     let (viewing, messages) = stage.picture.join(hello, webrtc);
     let (to_signals, signals) = mpsc::channel(SIGNALS);
+    let (taken, to_tell) = watch::channel(0);
     let mut down = Down {
         client: client(&viewing),
         greeted: false,
         messages,
         cursor: stage.desk.cursor(),
         copied: stage.desk.copied(),
+        taken: to_tell,
+        taken_told: Instant::now(),
     };
     let down = async {
         while let Some(message) = down.next().await {
@@ -94,7 +102,7 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media
                 }
                 Some(Ok(bytes)) => match ToAgent::decode(bytes.freeze()) {
                     Ok(ToAgent::Signal { signal }) => drop(to_signals.try_send(signal)),
-                    Ok(message) => take(message, stage, &viewing, webrtc, began).await,
+                    Ok(message) => take(message, stage, &viewing, webrtc.then_some(&taken), began).await,
                     Err(error) => return error.into(),
                 },
                 Some(Err(error)) => return error.into(),
@@ -103,8 +111,10 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media
         }
     };
     let beside = async {
-        webrtc::serve(media, stage, &viewing, signals).await;
-        std::future::pending().await
+        match webrtc::serve(media, stage, &viewing, signals).await {
+            Some(closed) => closed,
+            None => std::future::pending().await,
+        }
     };
     let closed = tokio::select! {
         closed = down => closed,
@@ -124,6 +134,9 @@ struct Down {
     messages: mpsc::Receiver<Bytes>,
     cursor: watch::Receiver<Cursor>,
     copied: watch::Receiver<Option<Copied>>,
+    /// Number of the last input event that came on this channel and was given to the X server.
+    taken: watch::Receiver<u32>,
+    taken_told: Instant,
 }
 
 impl Down {
@@ -140,6 +153,10 @@ impl Down {
                 message = self.messages.recv() => return message,
                 Ok(()) = self.cursor.changed() => Some(ToClient::Cursor(self.cursor.borrow_and_update().clone())),
                 Ok(()) = self.copied.changed() => self.copied_elsewhere(),
+                number = next_taken(&mut self.taken, self.taken_told + TAKEN_EVERY) => {
+                    self.taken_told = Instant::now();
+                    Some(ToClient::InputTaken { number })
+                }
             };
             if let Some(Ok(bytes)) = message.map(|message| message.encode()) {
                 return Some(bytes);
@@ -155,16 +172,32 @@ impl Down {
     }
 }
 
+/// The newest number after another, not before that time.
+async fn next_taken(taken: &mut watch::Receiver<u32>, not_before: Instant) -> u32 {
+    tokio::time::sleep_until(not_before).await;
+    match taken.changed().await {
+        Ok(()) => *taken.borrow_and_update(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
 pub(super) fn client(viewing: &Viewing) -> ClientId {
     ClientId(viewing.viewer().0.into())
 }
 
-async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, webrtc: bool, began: std::time::Instant) {
+/// `told`: who has a channel that loses messages as well must know what it need not repeat there.
+async fn take(
+    message: ToAgent,
+    stage: &Stage,
+    viewing: &Viewing,
+    told: Option<&watch::Sender<u32>>,
+    began: std::time::Instant,
+) {
     match message {
-        ToAgent::Drawn(drawn) => viewing.drawn(drawn),
-        ToAgent::View(view) => viewing.view(view),
-        ToAgent::Refresh => viewing.refresh(),
-        ToAgent::Prove { id } => viewing.prove(id),
+        ToAgent::Drawn(drawn) => viewing.drawn(drawn).await,
+        ToAgent::View(view) => viewing.view(view).await,
+        ToAgent::Refresh => viewing.refresh().await,
+        ToAgent::Prove { id } => viewing.prove(id).await,
         ToAgent::Ping(ping) => {
             #[expect(clippy::cast_possible_truncation, reason = "wraps on purpose")]
             let clock_us = began.elapsed().as_micros() as u32;
@@ -174,12 +207,11 @@ async fn take(message: ToAgent, stage: &Stage, viewing: &Viewing, webrtc: bool, 
             let pointer = pointer(&input);
             // Without a display there is nobody to give it to; the picture's end is told by its channel.
             let taken = stage.input.apply(client(viewing), input.events, Arc::clone(viewing.input())).await;
-            // Who has a channel that loses messages as well must know what it need not repeat there.
-            if let (Ok(number), true) = (taken, webrtc) {
-                answer(viewing, &ToClient::InputTaken { number }).await;
+            if let (Ok(number), Some(told)) = (taken, told) {
+                told.send_replace(number);
             }
             if let Some((x, y)) = pointer {
-                viewing.pointer(x, y);
+                viewing.pointer(x, y).await;
             }
         }
         // Keys that paste it come behind it, and are not given to the X server before programs find the text.

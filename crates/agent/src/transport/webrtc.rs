@@ -2,7 +2,7 @@
 //! goes on the channel itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agent_core::rtc::{Event, Output, Peer};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Stage;
 use super::media::{Inlet, MediaSocket, Received};
-use super::stream::{answer, client};
+use super::stream::{Closed, answer, client};
 use crate::picture::{RtpPicture, Viewing};
 
 /// Pictures that wait to be sent; with more the link is slower than it was taken for.
@@ -34,8 +34,13 @@ pub struct Media {
     pub socket: MediaSocket,
 }
 
-/// Serves one offer after the other, until the viewer leaves.
-pub async fn serve(media: Option<Media>, stage: &Stage, viewing: &Viewing, mut signals: mpsc::Receiver<Signal>) {
+/// Serves one offer after the other, until the viewer leaves, or has to.
+pub async fn serve(
+    media: Option<Media>,
+    stage: &Stage,
+    viewing: &Viewing,
+    mut signals: mpsc::Receiver<Signal>,
+) -> Option<Closed> {
     let mut next = signals.recv().await;
     while let Some(mut signal) = next {
         // Of several that waited only the newest still holds.
@@ -43,6 +48,7 @@ pub async fn serve(media: Option<Media>, stage: &Stage, viewing: &Viewing, mut s
             signal = newer;
         }
         next = match signal {
+            Signal::Offer { .. } if media.as_ref().is_some_and(Media::is_old) => return Some(Closed::OldOffer),
             Signal::Offer { sdp } => {
                 let accepted = media.as_ref().map(|media| Peer::answer(&sdp, &media.offer, Instant::now()));
                 match (&media, accepted) {
@@ -69,6 +75,15 @@ pub async fn serve(media: Option<Media>, stage: &Stage, viewing: &Viewing, mut s
             }
             Signal::Answer { .. } | Signal::Close => signals.recv().await,
         };
+    }
+    None
+}
+
+impl Media {
+    /// The server lets no new path begin by this.
+    fn is_old(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.offer.expires <= now.as_secs()
     }
 }
 
@@ -146,7 +161,7 @@ impl<'a> Connection<'a> {
         let given = Arc::clone(self.viewing.input());
         let Ok(number) = self.stage.input.apply(client(self.viewing), input.events, given).await else { return };
         if let Some((x, y)) = pointer {
-            self.viewing.pointer(x, y);
+            self.viewing.pointer(x, y).await;
         }
         if let Ok(taken) = (ToClient::InputTaken { number }).encode() {
             self.peer.send_message(&taken);

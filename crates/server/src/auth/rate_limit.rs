@@ -15,7 +15,7 @@ use governor::{Quota, RateLimiter};
 use super::email::Email;
 use crate::api::client_address::ClientAddress;
 use crate::clock::Clock;
-use crate::ids::UserId;
+use crate::ids::{SessionId, UserId};
 
 /// Keys one limit remembers.
 const MAX_KEYS: usize = 20_000;
@@ -101,6 +101,12 @@ impl Key for Email {
 }
 
 impl Key for UserId {
+    fn owner(self) -> Self {
+        self
+    }
+}
+
+impl Key for SessionId {
     fn owner(self) -> Self {
         self
     }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ids::SessionId;
 
-/// Pictures one session is shown in at once: each costs its display server an encoder.
-pub const PER_SESSION: u32 = 8;
+/// Pictures one session is shown in at once. Viewers of the picture stream share its encoders; each by VNC costs the
+/// display server one.
+pub const PER_SESSION: u32 = 24;
 const GAUGE: &str = "gimp_platform_gateway_connections";
 
 /// Cheap to clone.

@@ -30,7 +30,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { total: 16_384, per_session: 32, idle: seconds(30), replaceable: seconds(10) }
+        Self { total: 16_384, per_session: 96, idle: seconds(30), replaceable: seconds(10) }
     }
 }
 

@@ -27,9 +27,9 @@ use crate::ids::SessionId;
 
 /// How often silent ends and ended sessions are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// Paths that the browsers of one network address may begin in a second, and at once: whole classrooms share one.
-const PATHS_PER_SECOND: u32 = 100;
-const PATHS_AT_ONCE: u32 = 1000;
+/// Paths that the browsers of one session may begin in a second, and at once: each tries some dozen of them.
+const PATHS_PER_SECOND: u32 = 20;
+const PATHS_AT_ONCE: u32 = 400;
 /// Asked of the kernel for what comes in a burst, bytes; it may give less (`net.core.rmem_max`).
 const SOCKET_BUFFER: usize = 2 << 20;
 /// Holds as many datagrams as the kernel puts together (GRO), bytes.
@@ -84,7 +84,7 @@ pub(super) struct Shared {
     names: UserNames,
     clock: Clock,
     agents: Box<Agents>,
-    paths: Limit<IpAddr>,
+    paths: Limit<SessionId>,
 }
 
 /// Finds the agents of sessions that run here.
@@ -164,12 +164,13 @@ impl Shared {
             return Err(Dropped::Expired);
         }
         let session = claim.session();
-        // Before the limit: who does not know a session can't use up what its users may.
         let agent = (self.agents)(session).ok_or(Dropped::NoSession)?;
-        self.paths.check(end.address().ip()).map_err(|_| Dropped::Flooded)?;
+        // Before the limit, and that by session: who was not let into one can't use up what its users may, whatever
+        // address stands in a datagram.
         if !self.names.minted(claim) {
             return Err(Dropped::BadUserName);
         }
+        self.paths.check(session).map_err(|_| Dropped::Flooded)?;
         // Held over both: of two links the agent answers on the newer one, whichever is kept here.
         let mut flows = self.flows();
         let link = self.link(&mut flows, session, &agent)?;
