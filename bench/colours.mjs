@@ -1,9 +1,10 @@
 // How far the colours shown while the screen moves are from those drawn: patches under moving noise of one level, which go
 // as video. The noise has no mean, so the mean over a patch's inside, and over many pictures, is its colour.
 
-import { pause, startPlatform } from './lib/platform.mjs';
-import { keep, sizes, table, tell, transports } from './lib/results.mjs';
-import { installPeek, launch, openStage } from './lib/stage.mjs';
+import { pause } from './lib/platform.mjs';
+import { table } from './lib/results.mjs';
+import { installPeek } from './lib/stage.mjs';
+import { compareWays } from './lib/ways.mjs';
 
 // As in crates/agent/examples/scene.rs: colours, four in a row, every 300x220 pixels from (40, 40) on, of 260x180.
 const COLOURS = {
@@ -14,55 +15,45 @@ const COLOURS = {
 const INSIDE = { x: 40 + 60, y: 40 + 40, width: 140, height: 100 };
 
 const samples = Number(process.env.BENCH_SAMPLES ?? 40);
-const results = [];
 
-const platform = await startPlatform();
-const browser = await launch();
-try {
-  for (const size of sizes('1920x1080')) {
-    const stage = await openStage(browser, platform, size);
-    for (const transport of transports()) {
-      if (!(await stage.show(transport))) continue;
-      const scene = await stage.play('chart-moving');
-      await installPeek(stage.page);
-      await pause(2000);
-      const began = await stage.bytes();
-      const from = performance.now();
-      const sums = Object.keys(COLOURS).map(() => ({ mean: [0, 0, 0], off: 0 }));
-      // A scene that was kept from drawing for a while has been made exact: that says nothing of video.
-      let [taken, exact] = [0, 0];
-      while (taken < samples && exact < samples) {
-        const seen = await stage.page.evaluate(look, [Object.values(COLOURS), INSIDE]);
-        if (seen.exact) exact++;
-        else taken++;
-        if (!seen.exact) seen.patches.forEach(({ mean, off }, patch) => {
-          mean.forEach((value, channel) => (sums[patch].mean[channel] += value));
-          sums[patch].off += off;
-        });
-        await pause(100 + Math.random() * 50);
-      }
-      const mbit = (((await stage.bytes()) - began) * 8) / 1000 / (performance.now() - from);
-      await scene.end();
-      const patches = Object.entries(COLOURS).map(([name, colour], i) => {
-        const errors = channels(colour).map((wanted, channel) => sums[i].mean[channel] / taken - wanted);
-        return { name, errors, mean: errors.reduce((sum, error) => sum + Math.abs(error), 0) / 3, worst: Math.max(...errors.map(Math.abs)), pixel: sums[i].off / taken };
-      });
-      const row = { size, transport, samples: taken, leftOut: exact, mbit, patches };
-      results.push(row);
-      tell(row);
-    }
-    await stage.close();
+await compareWays({ name: 'colours', measure, print });
+
+async function* measure(stage, transport) {
+  if (!(await stage.show(transport))) return;
+  const scene = await stage.play('chart-moving');
+  await installPeek(stage.page);
+  await pause(2000);
+  const began = await stage.bytes();
+  const from = performance.now();
+  const sums = Object.keys(COLOURS).map(() => ({ mean: [0, 0, 0], off: 0 }));
+  // A scene that was kept from drawing for a while has been made exact: that says nothing of video.
+  let [taken, exact] = [0, 0];
+  while (taken < samples && exact < samples) {
+    const seen = await stage.page.evaluate(look, [Object.values(COLOURS), INSIDE]);
+    if (seen.exact) exact++;
+    else taken++;
+    if (!seen.exact) seen.patches.forEach(({ mean, off }, patch) => {
+      mean.forEach((value, channel) => (sums[patch].mean[channel] += value));
+      sums[patch].off += off;
+    });
+    await pause(100 + Math.random() * 50);
   }
-} finally {
-  await browser.close();
-  await platform.stop();
+  const mbit = (((await stage.bytes()) - began) * 8) / 1000 / (performance.now() - from);
+  await scene.end();
+  const patches = Object.entries(COLOURS).map(([name, colour], i) => {
+    const errors = channels(colour).map((wanted, channel) => sums[i].mean[channel] / taken - wanted);
+    return { name, errors, mean: errors.reduce((sum, error) => sum + Math.abs(error), 0) / 3, worst: Math.max(...errors.map(Math.abs)), pixel: sums[i].off / taken };
+  });
+  yield { samples: taken, leftOut: exact, mbit, patches };
 }
-console.log('Levels that the mean colour is off, mean of the channels / worst channel; then of single pixels, of which 0.7 is the noise.\n');
-table(
-  ['patch', ...results.map(({ transport, mbit }) => `${transport}, ${mbit.toFixed(1)} Mbit/s`)],
-  Object.keys(COLOURS).map((name, i) => [name, ...results.map(({ patches }) => `${patches[i].mean.toFixed(2)} / ${patches[i].worst.toFixed(2)}; ${patches[i].pixel.toFixed(2)}`)]),
-);
-await keep('colours', results);
+
+function print(results) {
+  console.log('Levels that the mean colour is off, mean of the channels / worst channel; then of single pixels, of which 0.7 is the noise.\n');
+  table(
+    ['patch', ...results.map(({ transport, mbit }) => `${transport}, ${mbit.toFixed(1)} Mbit/s`)],
+    Object.keys(COLOURS).map((name, i) => [name, ...results.map(({ patches }) => `${patches[i].mean.toFixed(2)} / ${patches[i].worst.toFixed(2)}; ${patches[i].pixel.toFixed(2)}`)]),
+  );
+}
 
 /** As the scene draws them: the noise needs room below and above. */
 function channels(colour) {

@@ -10,6 +10,9 @@ export function table(heads, rows) {
   console.log([line(heads), line(heads.map(() => '---')), ...rows.map(line)].join('\n'));
 }
 
+/** Of a row, as BENCH_SIZES names it. */
+export const screen = ({ size: { width, height } }) => `${width}x${height}`;
+
 /** Writes BENCH_JSON, else target/bench/NAME.json. */
 export async function keep(name, results) {
   const file = process.env.BENCH_JSON ?? path.join(root, 'target/bench', `${name}.json`);

@@ -151,6 +151,14 @@ export async function openStage(browser, platform, { width, height }) {
       }
       return spent;
     },
+    /** Seconds and bytes of an act, and by whom how many CPU seconds were spent. */
+    async cost(act) {
+      const [before, bytes, began] = [await this.spent(), await this.bytes(), performance.now()];
+      await act();
+      const [after, more] = [await this.spent(), await this.bytes()];
+      const cpu = Object.fromEntries(Object.keys(after).map((who) => [who, after[who] - before[who]]));
+      return { seconds: (performance.now() - began) / 1000, bytes: more - bytes, cpu };
+    },
     /** PSS in MiB of the sandbox's processes by what they do, and by name. */
     async memory() {
       const { agent, display, gimp, others } = await processes();
