@@ -6,12 +6,13 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { startDisplay } from './lib/display.mjs';
 import { binaries, pause } from './lib/platform.mjs';
-import { p, screen, table, two } from './lib/results.mjs';
-import { launchOn, patchAt, showFloor } from './lib/stage.mjs';
+import { keysTable, list, p } from './lib/results.mjs';
+import { launchOn, MOVING, patchAt, showFloor } from './lib/stage.mjs';
 import { compareWays, useThenEnd } from './lib/ways.mjs';
 
 const keys = Number(process.env.BENCH_KEYS ?? 60);
-const modes = ['small', 'full', 'half'];
+// One list may name scenes of bench/picture.mjs that no key changes.
+const scenes = list('BENCH_SCENES', 'small,full,half,half-blend').filter((scene) => !MOVING.includes(scene));
 let display;
 
 await compareWays({
@@ -21,7 +22,7 @@ await compareWays({
   inBrowser: onDisplay,
   floor,
   measure,
-  print,
+  print: (results) => keysTable(scenes, results),
 });
 
 async function onDisplay(size, use) {
@@ -39,20 +40,13 @@ async function* floor(browser, size) {
 
 async function* measure(stage, transport) {
   const row = {};
-  for (const mode of modes) {
+  for (const mode of scenes) {
     if (!(await stage.show(transport))) break;
     const scene = await stage.play(mode);
     row[mode] = await look(stage.page);
     await scene.end();
   }
   if (Object.keys(row).length > 0) yield row;
-}
-
-function print(results) {
-  table(
-    ['screen', 'way', 'small p50 / p95 ms', 'full p50 / p95', 'small beside motion'],
-    results.map(({ size, transport, small, full, half }) => [screen({ size }), transport, two(small), two(full), two(half)]),
-  );
 }
 
 async function look(page) {
