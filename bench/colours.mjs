@@ -1,9 +1,11 @@
 // How far the colours shown while the screen moves are from those drawn: patches under moving noise of one level, which go
 // as video. The noise has no mean, so the mean over a patch's inside, and over many pictures, is its colour.
 
-import { pause, startPlatform } from './lib/platform.mjs';
-import { keep, sizes, table, tell, transports } from './lib/results.mjs';
-import { installPeek, launch, openStage } from './lib/stage.mjs';
+import { pause } from './lib/platform.mjs';
+import { table } from './lib/results.mjs';
+import { listenToUpdates } from './lib/sent-as.mjs';
+import { installPeek } from './lib/stage.mjs';
+import { compareWays } from './lib/ways.mjs';
 
 // As in crates/agent/examples/scene.rs: colours, four in a row, every 300x220 pixels from (40, 40) on, of 260x180.
 const COLOURS = {
@@ -13,67 +15,87 @@ const COLOURS = {
 };
 const INSIDE = { x: 40 + 60, y: 40 + 40, width: 140, height: 100 };
 
-const samples = Number(process.env.BENCH_SAMPLES ?? 40);
-const results = [];
+/** Milliseconds before a sample in which its patches must have come as video, and not otherwise. */
+const BEFORE = 500;
 
-const platform = await startPlatform();
-const browser = await launch();
-try {
-  for (const size of sizes('1920x1080')) {
-    const stage = await openStage(browser, platform, size);
-    for (const transport of transports()) {
-      if (!(await stage.show(transport))) continue;
-      const scene = await stage.play('chart-moving');
-      await installPeek(stage.page);
-      await pause(2000);
-      const began = await stage.bytes();
-      const from = performance.now();
-      const sums = Object.keys(COLOURS).map(() => ({ mean: [0, 0, 0], off: 0 }));
-      // A scene that was kept from drawing for a while has been made exact: that says nothing of video.
-      let [taken, exact] = [0, 0];
-      while (taken < samples && exact < samples) {
-        const seen = await stage.page.evaluate(look, [Object.values(COLOURS), INSIDE]);
-        if (seen.exact) exact++;
-        else taken++;
-        if (!seen.exact) seen.patches.forEach(({ mean, off }, patch) => {
+const samples = Number(process.env.BENCH_SAMPLES ?? 40);
+if (!(samples >= 1)) throw new Error('BENCH_SAMPLES is to be 1 or more');
+
+const results = await compareWays({
+  name: 'colours',
+  // VNC has no video.
+  usualTransports: 'websocket,webrtc',
+  bytes: true,
+  prepare: ({ page }) => listenToUpdates(page),
+  measure,
+  print,
+});
+if (results.length === 0 || results.some(({ patches }) => !patches)) process.exitCode = 1;
+
+async function* measure(stage, transport) {
+  if (!(await stage.show(transport))) return;
+  const scene = await stage.play('chart-moving');
+  await installPeek(stage.page);
+  await pause(2000);
+  const sums = Object.keys(COLOURS).map(() => ({ mean: [0, 0, 0], off: 0 }));
+  let taken = 0;
+  // By how they came instead. A scene that was kept from drawing for a while is made exact by tiles, for one.
+  const refused = {};
+  const spent = await stage.cost(async () => {
+    for (let seen = 0; taken < samples && seen < samples * 3; seen++) {
+      const { patches, as } = await stage.page.evaluate(look, [Object.values(COLOURS), INSIDE, BEFORE]);
+      if (as === 'video') {
+        taken++;
+        patches.forEach(({ mean, off }, patch) => {
           mean.forEach((value, channel) => (sums[patch].mean[channel] += value));
           sums[patch].off += off;
         });
-        await pause(100 + Math.random() * 50);
-      }
-      const mbit = (((await stage.bytes()) - began) * 8) / 1000 / (performance.now() - from);
-      await scene.end();
-      const patches = Object.entries(COLOURS).map(([name, colour], i) => {
-        const errors = channels(colour).map((wanted, channel) => sums[i].mean[channel] / taken - wanted);
-        return { name, errors, mean: errors.reduce((sum, error) => sum + Math.abs(error), 0) / 3, worst: Math.max(...errors.map(Math.abs)), pixel: sums[i].off / taken };
-      });
-      const row = { size, transport, samples: taken, leftOut: exact, mbit, patches };
-      results.push(row);
-      tell(row);
+      } else refused[as] = (refused[as] ?? 0) + 1;
+      await pause(100 + Math.random() * 50);
     }
-    await stage.close();
-  }
-} finally {
-  await browser.close();
-  await platform.stop();
+  });
+  await scene.end();
+  const row = { samples: taken, refused, mbit: (spent.bytes * 8) / 1e6 / spent.seconds };
+  if (taken < samples) yield row;
+  else yield { ...row, patches: Object.entries(COLOURS).map(([name, colour], i) => errorsOf(name, colour, sums[i])) };
 }
-console.log('Levels that the mean colour is off, mean of the channels / worst channel; then of single pixels, of which 0.7 is the noise.\n');
-table(
-  ['patch', ...results.map(({ transport, mbit }) => `${transport}, ${mbit.toFixed(1)} Mbit/s`)],
-  Object.keys(COLOURS).map((name, i) => [name, ...results.map(({ patches }) => `${patches[i].mean.toFixed(2)} / ${patches[i].worst.toFixed(2)}; ${patches[i].pixel.toFixed(2)}`)]),
-);
-await keep('colours', results);
+
+function errorsOf(name, colour, { mean, off }) {
+  const errors = channels(colour).map((wanted, channel) => mean[channel] / samples - wanted);
+  return { name, errors, mean: errors.reduce((sum, error) => sum + Math.abs(error), 0) / 3, worst: Math.max(...errors.map(Math.abs)), pixel: off / samples };
+}
+
+function print(results) {
+  const video = results.filter(({ patches }) => patches);
+  if (video.length > 0) {
+    console.log('Levels that the mean colour is off, mean of the channels / worst channel; then of single pixels, to which what video keeps of the noise adds up to 0.7.\n');
+    table(
+      ['patch', ...video.map(({ transport, mbit }) => `${transport}, ${mbit.toFixed(1)} Mbit/s`)],
+      Object.keys(COLOURS).map((name, i) => [name, ...video.map(({ patches }) => `${patches[i].mean.toFixed(2)} / ${patches[i].worst.toFixed(2)}; ${patches[i].pixel.toFixed(2)}`)]),
+    );
+  }
+  for (const { transport, samples: taken, refused, patches } of results) {
+    const others = Object.entries(refused).map(([as, count]) => `${count} came as ${as}`);
+    if (!patches) console.log(`\nNothing is said of ${transport}: only ${taken} of ${samples} samples came as video; ${others.join(', ')}.`);
+    else if (others.length > 0) console.log(`\nOf ${transport} were left out: ${others.join(', ')}.`);
+  }
+  if (results.length === 0) console.log('No transport had a picture: nothing was measured.');
+}
 
 /** As the scene draws them: the noise needs room below and above. */
 function channels(colour) {
   return [16, 8, 0].map((shift) => Math.min(254, Math.max(1, (colour >> shift) & 255)));
 }
 
-/** In the page: mean and mean distance of the patches now, and whether the page says its picture is exact. */
-function look([colours, { x, y, width, height }]) {
+/** In the page: mean and mean distance of the patches now, and how they came: as `video`, or all that was not. */
+function look([colours, { x, y, width, height }, before]) {
+  const came = new Set();
   const patches = colours.map((colour, at) => {
+    const place = { x: x + (at % 4) * 300, y: y + Math.floor(at / 4) * 220, width, height };
+    const as = Object.keys(window.sentAs(place, before));
+    for (const kind of as.length ? as : ['nothing new']) came.add(kind);
     const wanted = [16, 8, 0].map((shift) => Math.min(254, Math.max(1, (colour >> shift) & 255)));
-    const data = window.peek(x + (at % 4) * 300, y + Math.floor(at / 4) * 220, width, height);
+    const data = window.peek(place.x, place.y, width, height);
     const [mean, count] = [[0, 0, 0], width * height];
     let off = 0;
     for (let i = 0; i < data.length; i += 4) {
@@ -84,5 +106,5 @@ function look([colours, { x, y, width, height }]) {
     }
     return { mean, off };
   });
-  return { patches, exact: document.querySelector('[data-testid=session-canvas]').dataset.exact === 'true' };
+  return { patches, as: [...came].sort().join(' and ') };
 }

@@ -2,58 +2,48 @@
 // changes a patch or all of it. The page's canvas is compared with a screenshot. What the page itself says is told beside it.
 
 import { untilExact, together } from './lib/exact.mjs';
-import { startPlatform, pause } from './lib/platform.mjs';
-import { keep, list, sizes, table, tell, transports } from './lib/results.mjs';
-import { launch, openStage } from './lib/stage.mjs';
+import { pause } from './lib/platform.mjs';
+import { list, screen, table } from './lib/results.mjs';
+import { compareWays } from './lib/ways.mjs';
 
 const runs = Number(process.env.BENCH_RUNS ?? 5);
 const seconds = Number(process.env.BENCH_SECONDS ?? 6);
 const scenes = list('BENCH_SCENES', 'motion,half,full,small');
-const results = [];
 
-const platform = await startPlatform();
-const browser = await launch();
-try {
-  for (const size of sizes('1920x1080')) {
-    const stage = await openStage(browser, platform, size);
-    for (const transport of transports()) {
-      for (const mode of scenes) {
-        if (!(await stage.show(transport))) continue;
-        const scene = await stage.play(mode);
-        const found = [];
-        for (let run = 0; run < runs; run++) {
-          await pause(1500 + Math.random() * 500);
-          found.push(await untilExact(stage, seconds, () => finish(mode, scene, stage)));
-          scene.resume();
-        }
-        await scene.end();
-        const row = { size, transport, mode, ...together(found) };
-        results.push(row);
-        tell(row);
-      }
+await compareWays({ name: 'exactness', measure, print });
+
+async function* measure(stage, transport) {
+  for (const mode of scenes) {
+    if (!(await stage.show(transport))) continue;
+    const scene = await stage.play(mode);
+    const found = [];
+    for (let run = 0; run < runs; run++) {
+      await pause(1500 + Math.random() * 500);
+      found.push(await untilExact(stage, seconds, () => finish(mode, scene, stage)));
+      scene.resume();
     }
-    await stage.close();
+    await scene.end();
+    yield { mode, ...together(found) };
   }
-} finally {
-  await browser.close();
-  await platform.stop();
 }
-const ms = (value) => value?.toFixed(0) ?? 'never';
-const moments = results[0]?.shares.map(({ ms }) => ms) ?? [];
-table(
-  ['screen', 'way', 'after', 'exact after, median ms', 'worst', 'by the page', ...moments.map((ms) => `% after ${ms} ms`)],
-  results.map(({ size, transport, mode, exact, runs, shares, ...times }) => [
-    `${size.width}x${size.height}`,
-    transport,
-    mode,
-    times.ms === null ? `${exact} of ${runs}` : ms(times.ms),
-    ms(times.worstMs),
-    // After a key the page was exact, and does not know of the change until it comes.
-    keyed(mode) ? '-' : ms(times.claimedMs),
-    ...shares.map(({ share }) => (share === null ? '-' : share === 1 ? '100' : Math.min(99.9, share * 100).toFixed(1))),
-  ]),
-);
-await keep('exactness', results);
+
+function print(results) {
+  const ms = (value) => value?.toFixed(0) ?? 'never';
+  const moments = results[0]?.shares.map(({ ms }) => ms) ?? [];
+  table(
+    ['screen', 'way', 'after', 'exact after, median ms', 'worst', 'by the page', ...moments.map((ms) => `% after ${ms} ms`)],
+    results.map(({ size, transport, mode, exact, runs, shares, ...times }) => [
+      screen({ size }),
+      transport,
+      mode,
+      times.ms === null ? `${exact} of ${runs}` : ms(times.ms),
+      ms(times.worstMs),
+      // After a key the page was exact, and does not know of the change until it comes.
+      keyed(mode) ? '-' : ms(times.claimedMs),
+      ...shares.map(({ share }) => (share === null ? '-' : share === 1 ? '100' : Math.min(99.9, share * 100).toFixed(1))),
+    ]),
+  );
+}
 
 function keyed(mode) {
   return mode === 'small' || mode === 'full';

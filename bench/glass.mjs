@@ -5,60 +5,55 @@ import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { startDisplay } from './lib/display.mjs';
-import { binaries, pause, startPlatform } from './lib/platform.mjs';
-import { keep, p, sizes, table, tell, transports, two } from './lib/results.mjs';
-import { launchOn, openStage, patchAt, showFloor } from './lib/stage.mjs';
+import { binaries, pause } from './lib/platform.mjs';
+import { keysTable, list, p } from './lib/results.mjs';
+import { launchOn, MOVING, patchAt, showFloor } from './lib/stage.mjs';
+import { compareWays, useThenEnd } from './lib/ways.mjs';
 
 const keys = Number(process.env.BENCH_KEYS ?? 60);
-const modes = ['small', 'full', 'half'];
-const results = [];
+// One list may name scenes of bench/picture.mjs that no key changes.
+const scenes = list('BENCH_SCENES', 'small,full,half,half-blend').filter((scene) => !MOVING.includes(scene));
+let display;
 
-const platform = await startPlatform();
-try {
-  for (const size of sizes('1920x1080,1280x720')) {
-    const display = await startDisplay(size);
-    const browser = await launchOn(display);
-    try {
-      const [page] = browser.pages();
-      await showFloor(page, size);
-      await pause(1000);
-      report({ size, transport: 'floor', small: await look(display, page) });
-      const stage = await openStage(browser, platform, size);
-      for (const transport of transports('websocket,webrtc,webrtc-tcp,vnc')) {
-        const row = { size, transport };
-        for (const mode of modes) {
-          if (!(await stage.show(transport))) break;
-          const scene = await stage.play(mode);
-          row[mode] = await look(display, page);
-          await scene.end();
-        }
-        if (row.small) report(row);
-      }
-      await stage.close();
-    } finally {
-      await browser.close();
-      await display.stop();
-    }
-  }
-} finally {
-  await platform.stop();
+await compareWays({
+  name: 'glass',
+  usualSizes: '1920x1080,1280x720',
+  usualTransports: 'websocket,webrtc,webrtc-tcp,vnc',
+  inBrowser: onDisplay,
+  floor,
+  measure,
+  print: (results) => keysTable(scenes, results),
+});
+
+async function onDisplay(size, use) {
+  display = await startDisplay(size);
+  const inBrowser = async () => useThenEnd(await launchOn(display), use, (browser) => browser.close());
+  await useThenEnd(display, inBrowser, () => display.stop());
 }
-table(
-  ['screen', 'way', 'small p50 / p95 ms', 'full p50 / p95', 'small beside motion'],
-  results.map(({ size, transport, small, full, half }) => [`${size.width}x${size.height}`, transport, two(small), two(full), two(half)]),
-);
-await keep('glass', results);
 
-async function look(display, page) {
+async function* floor(browser, size) {
+  const [page] = browser.pages();
+  await showFloor(page, size);
+  await pause(1000);
+  yield { small: await look(page) };
+}
+
+async function* measure(stage, transport) {
+  const row = {};
+  for (const mode of scenes) {
+    if (!(await stage.show(transport))) break;
+    const scene = await stage.play(mode);
+    row[mode] = await look(stage.page);
+    await scene.end();
+  }
+  if (Object.keys(row).length > 0) yield row;
+}
+
+async function look(page) {
   const shown = await page.evaluate(() => [innerWidth, innerHeight, screenX, screenY]);
   if (shown.join() !== [display.width, display.height, 0, 0].join()) throw new Error(`the page does not fill the display: ${shown}`);
   const { x, y } = patchAt(display);
   const { stdout } = await promisify(execFile)(path.join(binaries, 'examples/glass'), [x, y, keys].map(String), { env: { DISPLAY: display.name } });
   const { microseconds, missed } = JSON.parse(stdout);
   return { ...p(microseconds.map((us) => us / 1000)), missed };
-}
-
-function report(row) {
-  results.push(row);
-  tell(row);
 }

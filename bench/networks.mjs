@@ -3,9 +3,10 @@
 import { untilExact } from './lib/exact.mjs';
 import { openLine, SERVER } from './lib/line.mjs';
 import { enterOwnNetwork } from './lib/own-network.mjs';
-import { pause, startPlatform } from './lib/platform.mjs';
-import { keep, list, p, sizes, table, tell, transports, two } from './lib/results.mjs';
-import { installPeek, keyToPixel, launch, openStage, patchAt, watchMotion } from './lib/stage.mjs';
+import { pause } from './lib/platform.mjs';
+import { list, p, table, two } from './lib/results.mjs';
+import { installPeek, keyToPixel, patchAt, watchMotion } from './lib/stage.mjs';
+import { compareWays, headless, useThenEnd } from './lib/ways.mjs';
 
 const LINES = {
   free: {},
@@ -22,57 +23,56 @@ if (!(await enterOwnNetwork())) {
 }
 const keys = Number(process.env.BENCH_KEYS ?? 40);
 const seconds = Number(process.env.BENCH_SECONDS ?? 15);
-const results = [];
 
 const line = await openLine();
-const platform = await startPlatform([], SERVER);
-// Video and proofs are for secure contexts only; a public server has TLS.
-const browser = await launch({ executablePath: line.browser, args: [`--unsafely-treat-insecure-origin-as-secure=${platform.url}`] });
-try {
-  for (const size of sizes('1280x720')) {
-    await line.set({});
-    const stage = await openStage(browser, platform, size);
-    if (!(await stage.page.evaluate(() => isSecureContext))) throw new Error('the browser takes the page for an insecure one');
-    for (const name of list('BENCH_LINES', Object.keys(LINES).join(','))) {
-      for (const wished of transports()) {
-        // Where UDP is blocked the page has to find another way, which it only looks for when none is pinned.
-        const transport = LINES[name].udp === false && wished === 'webrtc' ? 'auto' : wished;
-        await line.set(LINES[name]);
-        // A way that a line is too much for is a result, too.
-        const row = await over(stage, LINES[name], transport).catch(({ message }) => ({ failed: message }));
-        if (!row) continue;
-        results.push({ size, line: name, ...LINES[name], transport, ...row });
-        tell(results.at(-1));
-      }
-    }
-    await line.set({});
-    await stage.close();
-  }
-} finally {
-  await browser.close();
-  await platform.stop();
-  await line.close();
-}
-const seen = (ms) => (ms === null ? 'never' : `${(ms / 1000).toFixed(1)} s`);
-table(
-  ['line', 'way', 'first picture', 'small p50 / p95 ms', 'motion fps', 'age p50 / p95 ms', 'freezes over 1 s', 'back after the cut', 'exact after motion'],
-  results.map(({ line, roundTrip, loss, mbit, cut, udp, transport, failed, first, small, motion, recoveryMs, exact }) => [
-    [line, roundTrip && `${roundTrip} ms`, loss && `${loss} % loss`, mbit && `${mbit} Mbit/s`, cut && `cut for ${cut} s`, udp === false && 'UDP blocked'].filter(Boolean).join(', '),
-    ...(failed
-      ? [transport, failed, '-', '-', '-', '-', '-', '-']
-      : [
-          transport === first.taken ? transport : `${transport}: ${first.taken}`,
-          seen(first.ms),
-          two(small, 0),
-          motion.fps.toFixed(1),
-          two(motion.age, 0),
-          motion.freezes.length ? `${motion.freezes.length}, longest ${seen(Math.max(...motion.freezes))}` : '0',
-          recoveryMs === undefined ? '-' : seen(recoveryMs),
-          seen(exact.ms),
-        ]),
-  ]),
+await line.set({});
+await useThenEnd(
+  line,
+  () => compareWays({ name: 'networks', usualSizes: '1280x720', address: SERVER, inBrowser, prepare, rounds: list('BENCH_LINES', Object.keys(LINES).join(',')), measure, print }),
+  () => line.close(),
 );
-await keep('networks', results);
+
+async function inBrowser(size, use, platform) {
+  // Video and proofs are for secure contexts only; a public server has TLS.
+  const args = [`--unsafely-treat-insecure-origin-as-secure=${platform.url}`];
+  await headless(size, use, platform, { executablePath: line.browser, args });
+}
+
+async function prepare({ page }) {
+  if (!(await page.evaluate(() => isSecureContext))) throw new Error('the browser takes the page for an insecure one');
+}
+
+async function* measure(stage, wished, name) {
+  // Where UDP is blocked the page has to find another way, which it only looks for when none is pinned.
+  const transport = LINES[name].udp === false && wished === 'webrtc' ? 'auto' : wished;
+  await line.set(LINES[name]);
+  // A way that a line is too much for is a result, too.
+  const row = await over(stage, LINES[name], transport).catch(({ message }) => ({ failed: message }));
+  await line.set({});
+  if (row) yield { line: name, ...LINES[name], transport, ...row };
+}
+
+function print(results) {
+  const seen = (ms) => (ms === null ? 'never' : `${(ms / 1000).toFixed(1)} s`);
+  table(
+    ['line', 'way', 'first picture', 'small p50 / p95 ms', 'motion fps', 'age p50 / p95 ms', 'freezes over 1 s', 'back after the cut', 'exact after motion'],
+    results.map(({ line, roundTrip, loss, mbit, cut, udp, transport, failed, first, small, motion, recoveryMs, exact }) => [
+      [line, roundTrip && `${roundTrip} ms`, loss && `${loss} % loss`, mbit && `${mbit} Mbit/s`, cut && `cut for ${cut} s`, udp === false && 'UDP blocked'].filter(Boolean).join(', '),
+      ...(failed
+        ? [transport, failed, '-', '-', '-', '-', '-', '-']
+        : [
+            transport === first.taken ? transport : `${transport}: ${first.taken}`,
+            seen(first.ms),
+            two(small, 0),
+            motion.fps.toFixed(1),
+            two(motion.age, 0),
+            motion.freezes.length ? `${motion.freezes.length}, longest ${seen(Math.max(...motion.freezes))}` : '0',
+            recoveryMs === undefined ? '-' : seen(recoveryMs),
+            seen(exact.ms),
+          ]),
+    ]),
+  );
+}
 
 async function over(stage, { cut }, transport) {
   const first = await stage.show(transport);

@@ -1,71 +1,75 @@
 // What a session feels like: input to pixel, motion, bytes and processor time, for each transport on the same X server,
 // beside a page that draws by itself. By animation frames of the page; bench/glass.mjs looks at the display.
 
-import { startPlatform } from './lib/platform.mjs';
-import { enterOwnNetwork } from './lib/own-network.mjs';
-import { keep, p, sizes, table, tell, transports, two } from './lib/results.mjs';
-import { floor, installPeek, keyToPixel, launch, openStage, patchAt, watchMotion } from './lib/stage.mjs';
+import { keysTable, list, p, screen, table, two } from './lib/results.mjs';
+import { floor, installPeek, keyToPixel, MOVING, patchAt, watchMotion } from './lib/stage.mjs';
+import { compareWays } from './lib/ways.mjs';
 
-await enterOwnNetwork();
 const keys = Number(process.env.BENCH_KEYS ?? 60);
 const seconds = Number(process.env.BENCH_SECONDS ?? 10);
-const results = [];
+const scenes = list('BENCH_SCENES', 'small,full,half,half-blend,motion,blend');
+const moving = scenes.filter((scene) => MOVING.includes(scene));
+const keyed = scenes.filter((scene) => !MOVING.includes(scene));
 
-const platform = await startPlatform();
-const browser = await launch();
-try {
-  for (const size of sizes('1920x1080,1280x720')) {
-    report({ size, transport: 'floor', small: p(await floor(browser, size, keys)) });
-    const stage = await openStage(browser, platform, size);
-    for (const transport of transports('websocket,webrtc,webrtc-tcp,vnc')) {
-      const row = { size, transport };
-      for (const mode of ['small', 'full', 'half']) {
-        if (!(await stage.show(transport))) break;
-        const scene = await stage.play(mode);
-        await installPeek(stage.page);
-        row[mode] = p(await keyToPixel(stage.page, { ...patchAt(size), count: keys }));
-        await scene.end();
-      }
-      if (!(await stage.show(transport))) continue;
-      const scene = await stage.play('motion');
-      await installPeek(stage.page);
-      const [before, bytes] = [await stage.spent(), await stage.bytes()];
-      const { fps, ages, freezes } = await watchMotion(stage.page, seconds);
-      const [after, more] = [await stage.spent(), await stage.bytes()];
-      const { agent, display } = await stage.memory();
-      row.motion = {
-        fps,
-        age: p(ages),
-        freezes,
-        mbit: ((more - bytes) * 8) / 1e6 / seconds,
-        cpu: Object.fromEntries(['agent', 'display', 'gateway', 'browser'].map((who) => [who, (after[who] - before[who]) / seconds])),
-        pss: agent + display,
-      };
-      await scene.end();
-      report(row);
-    }
-    await stage.close();
+await compareWays({
+  name: 'picture',
+  usualSizes: '1920x1080,1280x720',
+  usualTransports: 'websocket,webrtc,webrtc-tcp,vnc',
+  bytes: true,
+  async *floor(browser, size) {
+    yield { small: p(await floor(browser, size, keys)) };
+  },
+  measure,
+  print,
+});
+
+async function* measure(stage, transport) {
+  const row = {};
+  for (const mode of scenes) {
+    if (!(await stage.show(transport))) break;
+    const scene = await stage.play(mode);
+    await installPeek(stage.page);
+    row[mode] = MOVING.includes(mode) ? await motion(stage) : p(await keyToPixel(stage.page, { ...patchAt(stage), count: keys }));
+    await scene.end();
   }
-} finally {
-  await browser.close();
-  await platform.stop();
+  if (Object.keys(row).length > 0) yield row;
 }
-table(
-  ['screen', 'way', 'small p50 / p95 ms', 'full p50 / p95', 'small beside motion', 'motion fps', 'age p50 / p95 ms', 'Mbit/s', 'cores: agent, X, gateway, browser', 'MiB'],
-  results.map(({ size, transport, small, full, half, motion }) => [
-    `${size.width}x${size.height}`,
-    transport,
-    two(small),
-    two(full),
-    two(half),
-    ...(motion
-      ? [motion.fps.toFixed(1), two(motion.age, 0), motion.mbit.toFixed(1), Object.values(motion.cpu).map((cpu) => cpu.toFixed(2)).join(', '), motion.pss.toFixed(0)]
-      : ['-', '-', '-', '-', '-']),
-  ]),
-);
-await keep('picture', results);
 
-function report(row) {
-  results.push(row);
-  tell(row);
+async function motion(stage) {
+  let watched;
+  const spent = await stage.cost(async () => (watched = await watchMotion(stage.page, seconds)));
+  const { fps, ages, exact, freezes } = watched;
+  const { agent, display } = await stage.memory();
+  return {
+    fps,
+    age: p(ages),
+    exact,
+    freezes,
+    mbit: (spent.bytes * 8) / 1e6 / spent.seconds,
+    cpu: Object.fromEntries(['agent', 'display', 'gateway', 'browser'].map((who) => [who, spent.cpu[who] / spent.seconds])),
+    pss: agent + display,
+  };
+}
+
+function print(results) {
+  keysTable(keyed, results);
+  if (moving.length === 0) return;
+  console.log();
+  const cores = ({ cpu }) => Object.values(cpu).map((cores) => cores.toFixed(2));
+  table(
+    ['screen', 'way', 'scene', 'pictures a second', 'age p50 / p95 ms', 'exact, %', 'Mbit/s', 'cores: agent', 'X server', 'gateway', 'browser', 'MiB'],
+    results
+      .flatMap((row) => moving.filter((scene) => row[scene]).map((scene) => ({ ...row, scene, ...row[scene] })))
+      .map(({ scene, transport, fps, age, exact, mbit, pss, ...row }) => [
+        screen(row),
+        transport,
+        scene,
+        fps.toFixed(1),
+        two(age, 0),
+        exact === null ? '-' : (exact * 100).toFixed(0),
+        mbit.toFixed(1),
+        ...cores(row),
+        pss.toFixed(0),
+      ]),
+  );
 }

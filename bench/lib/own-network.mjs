@@ -26,3 +26,6 @@ export function wireBytes() {
   if (!process.env[MARK]) return null;
   return Number(/^\s*lo:\s*(\d+)/m.exec(readFileSync('/proc/net/dev', 'utf8'))[1]);
 }
+
+/** What the bytes are that a stage counts. */
+export const countedBytes = () => (process.env[MARK] ? 'of the wire' : 'through the gateway');

@@ -34,7 +34,10 @@ export async function startPlatform(extra = [], host = '127.0.0.1') {
   await until(async () => {
     if (child.exitCode !== null) throw new Error(`the server ended:\n${log}`);
     return (await fetch(`${url}/readyz`).catch(() => null))?.ok;
-  }, 120_000);
+  }, 120_000).catch(async (error) => {
+    await stop();
+    throw error;
+  });
   return {
     url,
     metrics: `http://127.0.0.1:${metricsPort}`,

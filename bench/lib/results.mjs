@@ -10,6 +10,18 @@ export function table(heads, rows) {
   console.log([line(heads), line(heads.map(() => '---')), ...rows.map(line)].join('\n'));
 }
 
+/** Times from keys to pixels: `results` have them by the name of the scene. */
+export function keysTable(scenes, results) {
+  const heads = { half: 'small beside motion', 'half-blend': 'small beside blend' };
+  table(
+    ['screen', 'way', ...scenes.map((scene) => heads[scene] ?? `${scene} p50 / p95 ms`)],
+    results.map((row) => [screen(row), row.transport, ...scenes.map((scene) => two(row[scene]))]),
+  );
+}
+
+/** Of a row, as BENCH_SIZES names it. */
+export const screen = ({ size: { width, height } }) => `${width}x${height}`;
+
 /** Writes BENCH_JSON, else target/bench/NAME.json. */
 export async function keep(name, results) {
   const file = process.env.BENCH_JSON ?? path.join(root, 'target/bench', `${name}.json`);

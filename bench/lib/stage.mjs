@@ -151,6 +151,14 @@ export async function openStage(browser, platform, { width, height }) {
       }
       return spent;
     },
+    /** Seconds and bytes of an act, and by whom how many CPU seconds were spent. */
+    async cost(act) {
+      const [before, bytes, began] = [await this.spent(), await this.bytes(), performance.now()];
+      await act();
+      const [after, more] = [await this.spent(), await this.bytes()];
+      const cpu = Object.fromEntries(Object.keys(after).map((who) => [who, after[who] - before[who]]));
+      return { seconds: (performance.now() - began) / 1000, bytes: more - bytes, cpu };
+    },
     /** PSS in MiB of the sandbox's processes by what they do, and by name. */
     async memory() {
       const { agent, display, gimp, others } = await processes();
@@ -308,7 +316,10 @@ export async function inputToPixel(page, { event, x, y, width = 1, count, act })
 
 export const keyToPixel = (page, at) => inputToPixel(page, { ...at, event: 'keydown', act: () => page.keyboard.press('a') });
 
-/** Where the scenes show their answer to a key. */
+/** Scenes that show no answer to a key, but a clock. */
+export const MOVING = ['motion', 'blend'];
+
+/** Where the others show their answer. */
 export const patchAt = ({ width }) => ({ x: width - 200, y: 500 });
 
 /** Makes the page one that draws by itself when a key is pressed: what is the least that others can take. */
@@ -340,12 +351,14 @@ export async function floor(browser, size, count) {
 
 /**
  * Watches a scene with a clock: distinct pictures a second, the age of what is shown at each animation frame, every new
- * picture as [milliseconds of the clock, age], and times without a new one of more than a second.
+ * picture as [milliseconds of the clock, age, whether the page says that it is exact], the share of those that are (null:
+ * VNC does not say), and times without a new one of more than a second.
  */
 export async function watchMotion(page, seconds) {
   const { ages, pictures, began, ended } = await page.evaluate(async (seconds) => {
     const clock = () => performance.timeOrigin + performance.now();
     const [ages, pictures, began] = [[], [], clock()];
+    const said = document.querySelector('[data-testid=session-canvas]').dataset;
     let last = null;
     await new Promise((resolve) => {
       const look = () => {
@@ -356,7 +369,7 @@ export async function watchMotion(page, seconds) {
         const age = (Math.round(now) - value) & 0xffffff;
         if (age < 60_000) {
           ages.push(age);
-          if (value !== last) pictures.push([now, age]);
+          if (value !== last) pictures.push([now, age, said.transport === 'vnc' ? null : said.exact === 'true']);
           last = value;
         }
         if (now < began + seconds * 1000) requestAnimationFrame(look);
@@ -368,5 +381,7 @@ export async function watchMotion(page, seconds) {
   }, seconds);
   const times = [began, ...pictures.map(([time]) => time), ended];
   const freezes = times.slice(1).map((time, i) => time - times[i]).filter((gap) => gap > 1000);
-  return { fps: pictures.length / seconds, ages, pictures, freezes };
+  const says = pictures.filter(([, , exact]) => exact !== null);
+  const exact = says.length ? says.filter(([, , exact]) => exact).length / says.length : null;
+  return { fps: pictures.length / seconds, ages, pictures, exact, freezes };
 }

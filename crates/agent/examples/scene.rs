@@ -1,15 +1,17 @@
 //! Something to look at, for benchmarks: covers the screen of a session's X server and changes it in ways that can be
 //! timed. Run in the session's network namespace: it connects to the X server's abstract socket.
 //!
-//!   scene DISPLAY XAUTHORITY small|full|half|motion|chart|chart-moving
+//!   scene DISPLAY XAUTHORITY small|full|half|half-blend|motion|blend|chart|chart-moving
 //!
 //! small   a patch of 300x200 photographic pixels changes with every key
 //! full    all of the screen does
-//! half    half of the screen moves at 60 Hz, and the patch changes with every key beside it
-//! motion  1420x1020 of a photograph are scrolled at 60 Hz
+//! motion  1420x1020 of a photograph are scrolled at 60 Hz, by whole pixels: who sees that can copy what is shown
+//! blend   as much, at 60 Hz, of two photographs that are scrolled two ways and fade into one another: no pixel is a copy
+//! half    half of the screen moves as in `motion`, and the patch changes with every key beside it
+//! half-blend  half of the screen moves as in `blend`, and the patch changes with every key beside it
 //! chart   patches of saturated and pale colours
-//! chart-moving  the same under a noise of one level over the whole screen, another one at each frame, so that it is no
-//!         flat colour and goes as video; between 1 and 254, so that the noise changes no patch's mean
+//! chart-moving  the same under a noise of one level over the whole screen, another one at each frame, so that it is
+//!         neither a flat colour nor a copy and goes as video; between 1 and 254, so that the noise changes no patch's mean
 //!
 //! Where time matters the top left shows milliseconds of the clock, modulo 2^24, as 24 squares of 16 pixels: white is 1,
 //! the first is the highest.
@@ -23,6 +25,7 @@ use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use x11rb::connection::Connection;
 use x11rb::protocol::Event;
+use x11rb::protocol::render::{Color, ConnectionExt as _, CreatePictureAux, PictOp, Picture};
 use x11rb::protocol::xproto::{
     ConnectionExt, CreateGCAux, CreateWindowAux, EventMask, Gcontext, GrabMode, ImageFormat, Pixmap, Rectangle, Window,
     WindowClass,
@@ -34,8 +37,14 @@ const PATCH: (u16, u16) = (300, 200);
 const MOTION: (u16, u16) = (1420, 1020);
 const FRAME: Duration = Duration::from_micros(16_667);
 /// Pixels that a photograph is scrolled by in a frame.
-const SPEED: f64 = 6.0;
+const SPEED: u32 = 6;
+/// Rows of a photograph that there are to scroll in, at least.
+const ROOM: u16 = 200;
+/// Frames in which one photograph fades into the other, and back.
+const FADE: u32 = 120;
 const SQUARE: u16 = 16;
+/// What moves lies below the clock.
+const BELOW: i16 = SQUARE.cast_signed();
 const BITS: u16 = 24;
 /// A patch of the chart. bench/colours.mjs knows these, and where they lie.
 const SAMPLE: (u16, u16) = (260, 180);
@@ -43,7 +52,8 @@ const COLOURS: [u32; 12] = [
     0xFF_0000, 0x00_FF00, 0x00_00FF, 0xFF_FF00, 0x00_FFFF, 0xFF_00FF, 0xE0_AC69, 0x8D_5524, 0x80_8080, 0x20_2020,
     0xF0_F0F0, 0x35_6A9B,
 ];
-const NOISE_ROOM: u16 = 200;
+/// Pictures of the chart, each under a noise of its own.
+const NOISES: u32 = 7;
 
 struct Scene {
     conn: RustConnection,
@@ -68,8 +78,17 @@ fn main() -> anyhow::Result<()> {
     match mode.as_str() {
         "small" => scene.keys(|scene, turn| scene.patch(turn)),
         "full" => scene.keys(|scene, turn| scene.photo(turn, 0, 0, scene.width, scene.height)),
-        "half" => scene.moving(scene.width / 2, scene.height - SQUARE, true),
-        "motion" => scene.moving(MOTION.0, MOTION.1, false),
+        "half" | "half-blend" | "motion" | "blend" => {
+            let beside = mode.starts_with("half");
+            let (width, height) = if beside { (scene.width / 2, scene.height) } else { MOTION };
+            let area = (width.min(scene.width), height.min(scene.height - SQUARE).min(PHOTO.1 - ROOM));
+            if mode.ends_with("blend") {
+                let blend = Blend::of(&scene, area)?;
+                scene.moving(beside, |frame| blend.draw(frame))
+            } else {
+                scene.moving(beside, |frame| scene.pan(frame, area))
+            }
+        }
         "chart" => scene.chart(),
         "chart-moving" => scene.chart_moving(),
         other => anyhow::bail!("unknown mode {other}"),
@@ -138,9 +157,8 @@ impl Scene {
         self.photo(turn, x, 400, PATCH.0, PATCH.1)
     }
 
-    /// Scrolls at 60 Hz, by the clock: a frame that is late is left out.
-    fn moving(&self, width: u16, height: u16, patch: bool) -> anyhow::Result<()> {
-        let (width, height) = (width.min(self.width), height.min(self.height - SQUARE));
+    /// Draws at 60 Hz, by the clock: a frame that is late is left out.
+    fn moving(&self, patch: bool, draw: impl Fn(u32) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let began = Instant::now();
         let mut turn = 0;
         for frame in 1_u32.. {
@@ -159,17 +177,16 @@ impl Scene {
             if began.elapsed() > due + FRAME {
                 continue;
             }
-            // There and back again, within the photograph.
-            let room = f64::from(PHOTO.1 - height);
-            let way = (f64::from(frame) * SPEED) % (2.0 * room);
-            #[expect(clippy::cast_possible_truncation, reason = "within the photograph")]
-            let y = if way < room { way } else { 2.0 * room - way } as i16;
-            #[expect(clippy::cast_possible_wrap, reason = "16 pixels")]
-            let top = SQUARE as i16;
-            self.conn.copy_area(self.photos[0], self.window, self.gc, y / 3, y, 0, top, width, height)?;
+            draw(frame)?;
             self.clock()?;
             self.conn.flush()?;
         }
+        Ok(())
+    }
+
+    fn pan(&self, frame: u32, (width, height): (u16, u16)) -> anyhow::Result<()> {
+        let y = scrolled(frame, height)?;
+        self.conn.copy_area(self.photos[0], self.window, self.gc, y / 3, y, 0, BELOW, width, height)?;
         Ok(())
     }
 
@@ -201,39 +218,41 @@ impl Scene {
     }
 
     fn chart_moving(&self) -> anyhow::Result<()> {
-        // More than is shown, so that each frame can show another part.
-        let (wide, high) = (self.width + NOISE_ROOM, self.height + NOISE_ROOM);
-        let ground = self.noise(0x80_8080, wide, high)?;
-        let mut samples = Vec::with_capacity(COLOURS.len());
-        for colour in COLOURS {
-            samples.push(self.noise(colour, SAMPLE.0 + NOISE_ROOM, SAMPLE.1 + NOISE_ROOM)?);
-        }
-        // Shown at once: nobody may see the ground without the patches.
-        let whole = self.conn.generate_id()?;
-        self.conn.create_pixmap(self.depth, whole, self.window, self.width, self.height)?;
-        let began = Instant::now();
-        for frame in 1_u32.. {
-            let shift = |step: u32| i16::try_from(frame.wrapping_mul(step) % u32::from(NOISE_ROOM));
-            let (left, top) = (shift(73)?, shift(41)?);
-            self.conn.copy_area(ground, whole, self.gc, left, top, 0, 0, self.width, self.height)?;
-            for (at, sample) in samples.iter().enumerate() {
-                let (x, y) = place(at)?;
-                self.conn.copy_area(*sample, whole, self.gc, left, top, x, y, SAMPLE.0, SAMPLE.1)?;
+        let mut charts = Vec::new();
+        for seed in 0..NOISES {
+            let chart = self.conn.generate_id()?;
+            self.conn.create_pixmap(self.depth, chart, self.window, self.width, self.height)?;
+            self.noise(chart, seed, 0x80_8080, (0, 0), (self.width, self.height))?;
+            for (at, colour) in COLOURS.into_iter().enumerate() {
+                self.noise(chart, seed, colour, place(at)?, SAMPLE)?;
             }
-            self.conn.copy_area(whole, self.window, self.gc, 0, 0, 0, 0, self.width, self.height)?;
+            charts.push(chart);
+        }
+        let began = Instant::now();
+        // In no order: who looks at every seventh frame is not to see the same.
+        let (mut random, mut shown) = (1_u32, 0);
+        for frame in 1_u32.. {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            shown = (shown + 1 + usize::from(random.to_be_bytes()[0]) % (charts.len() - 1)) % charts.len();
+            self.conn.copy_area(charts[shown], self.window, self.gc, 0, 0, 0, 0, self.width, self.height)?;
             self.conn.flush()?;
             std::thread::sleep((FRAME * frame).saturating_sub(began.elapsed()));
         }
         Ok(())
     }
 
-    /// A colour with noise: each channel one level less, as it is, or one more.
-    fn noise(&self, colour: u32, width: u16, height: u16) -> anyhow::Result<Pixmap> {
-        let pixmap = self.conn.generate_id()?;
-        self.conn.create_pixmap(self.depth, pixmap, self.window, width, height)?;
-        let mut state = colour | 1;
-        for y in 0..height {
-            let mut row = Vec::with_capacity(usize::from(width) * 4);
+    /// Draws a colour with noise: each channel one level less, as it is, or one more.
+    fn noise(
+        &self,
+        chart: Pixmap,
+        seed: u32,
+        colour: u32,
+        (left, top): (i16, i16),
+        (width, height): (u16, u16),
+    ) -> anyhow::Result<()> {
+        let mut state = (colour ^ (seed << 24)) | 1;
+        for row in 0..height {
+            let mut pixels = Vec::with_capacity(usize::from(width) * 4);
             for _ in 0..width {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let [blue, green, red, _] = colour.to_le_bytes();
@@ -242,13 +261,77 @@ impl Scene {
                     1 => byte.clamp(1, 254),
                     _ => byte.clamp(1, 254) + 1,
                 };
-                row.extend([grain(blue, 8), grain(green, 14), grain(red, 20), 0]);
+                pixels.extend([grain(blue, 8), grain(green, 14), grain(red, 20), 0]);
             }
-            let y = i16::try_from(y)?;
-            self.conn.put_image(ImageFormat::Z_PIXMAP, pixmap, self.gc, width, 1, 0, y, 0, self.depth, &row)?;
+            let y = top + i16::try_from(row)?;
+            self.conn.put_image(ImageFormat::Z_PIXMAP, chart, self.gc, width, 1, left, y, 0, self.depth, &pixels)?;
         }
-        Ok(pixmap)
+        Ok(())
     }
+}
+
+/// Two photographs that move and fade, by the RENDER extension.
+struct Blend<'a> {
+    scene: &'a Scene,
+    area: (u16, u16),
+    photos: [Picture; 2],
+    /// What is shown at once: nobody may see one photograph without the other.
+    whole: Pixmap,
+    on_whole: Picture,
+    share: Picture,
+}
+
+impl<'a> Blend<'a> {
+    fn of(scene: &'a Scene, area: (u16, u16)) -> anyhow::Result<Self> {
+        let conn = &scene.conn;
+        conn.render_query_version(0, 11)?.reply()?;
+        let visual = conn.setup().roots[0].root_visual;
+        let formats = conn.render_query_pict_formats()?.reply()?;
+        let mut visuals = formats.screens.iter().flat_map(|screen| &screen.depths).flat_map(|depth| &depth.visuals);
+        let format = visuals.find(|of| of.visual == visual).context("the screen has no picture format")?.format;
+        let picture = |pixmap| -> anyhow::Result<Picture> {
+            let picture = conn.generate_id()?;
+            conn.render_create_picture(picture, pixmap, format, &CreatePictureAux::new())?;
+            Ok(picture)
+        };
+        let whole = conn.generate_id()?;
+        conn.create_pixmap(scene.depth, whole, scene.window, area.0, area.1)?;
+        Ok(Self {
+            scene,
+            area,
+            photos: [picture(scene.photos[0])?, picture(scene.photos[1])?],
+            whole,
+            on_whole: picture(whole)?,
+            share: conn.generate_id()?,
+        })
+    }
+
+    fn draw(&self, frame: u32) -> anyhow::Result<()> {
+        let conn = &self.scene.conn;
+        let (width, height) = self.area;
+        let y = scrolled(frame, height)?;
+        let back = i16::try_from(PHOTO.1 - height)? - y;
+        // Between a quarter and three: with all or nothing, it would be one photograph.
+        let alpha = u16::MAX / 4 + u16::try_from(u32::from(u16::MAX / 2) * there_and_back(frame, FADE) / FADE)?;
+        conn.render_create_solid_fill(self.share, Color { red: 0, green: 0, blue: 0, alpha })?;
+        let (below, above, whole) = (self.photos[0], self.photos[1], self.on_whole);
+        conn.render_composite(PictOp::SRC, below, x11rb::NONE, whole, y / 3, y, 0, 0, 0, 0, width, height)?;
+        conn.render_composite(PictOp::OVER, above, self.share, whole, back / 3, back, 0, 0, 0, 0, width, height)?;
+        conn.render_free_picture(self.share)?;
+        conn.copy_area(self.whole, self.scene.window, self.scene.gc, 0, 0, 0, BELOW, width, height)?;
+        Ok(())
+    }
+}
+
+/// Rows of a photograph above the part of that height that a frame shows.
+fn scrolled(frame: u32, height: u16) -> anyhow::Result<i16> {
+    Ok(i16::try_from(there_and_back(frame * SPEED, u32::from(PHOTO.1 - height)))?)
+}
+
+/// From 0 to `most` and to 0 again.
+fn there_and_back(step: u32, most: u32) -> u32 {
+    let way = step % (2 * most);
+    way.min(2 * most - way)
 }
 
 /// Where a patch of the chart lies.
