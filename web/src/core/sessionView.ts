@@ -93,7 +93,8 @@ export class SessionView {
     const signal = this.#abort.signal;
     // Of several windows on one session, the one in use decides on its screen.
     window.addEventListener('focus', () => !this.#oneToOne && this.#follower.insist(), { signal });
-    window.addEventListener('online', () => this.#connection.retryNow(), { signal });
+    window.addEventListener('online', () => this.#connection.check(), { signal });
+    document.addEventListener('visibilitychange', () => !document.hidden && this.#connection.check(), { signal });
     element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
   }
 

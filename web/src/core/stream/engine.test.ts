@@ -71,7 +71,9 @@ test('input that went another way is not sent again', async () => {
 
 test('a connection at rest is not pinged, unless figures are looked at', async () => {
   const { socket, engine, events } = await opened();
-  await vi.advanceTimersByTimeAsync(20_000);
+  await vi.advanceTimersByTimeAsync(3_000);
+  socket.receive(pongBytes(1));
+  await vi.advanceTimersByTimeAsync(17_000);
   const before = socket.messages('ping').length;
   await vi.advanceTimersByTimeAsync(60_000);
   expect(socket.messages('ping')).toHaveLength(before);
@@ -86,6 +88,35 @@ test('a connection at rest is not pinged, unless figures are looked at', async (
   const told = events.length;
   await vi.advanceTimersByTimeAsync(5_000);
   expect(events.length - told).toBe(10);
+});
+
+test('a connection that swallows what is asked is lost', async () => {
+  const { socket, engine, events } = await opened();
+  await vi.advanceTimersByTimeAsync(9_999);
+  // Any message is an answer to the ping of the beginning.
+  socket.receive(statsBytes(1, 2));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(events.at(-1)?.event).not.toBe('closed');
+  const move = { number: 1, atUs: 0, at: 0, action: 'move', x: 1, y: 2 } as const;
+  engine.take({ command: 'input', events: [move], unsent: [move] });
+  await vi.advanceTimersByTimeAsync(9_999);
+  expect(events.at(-1)?.event).not.toBe('closed');
+  await vi.advanceTimersByTimeAsync(1);
+  expect(events.at(-1)).toEqual({ event: 'closed', code: 1006 });
+  // A browser throws when asked to close with that.
+  expect(socket.closedWith).toBe(undefined);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test('video that comes by WebRTC is no sign of life of the WebSocket', async () => {
+  const { engine, events } = await opened();
+  const port = { close: () => undefined } as MessagePort;
+  engine.take({ command: 'units', port });
+  engine.take({ command: 'ping' });
+  await vi.advanceTimersByTimeAsync(7_000);
+  port.onmessage?.({ data: { timestamp: 1, data: new ArrayBuffer(8) } } as MessageEvent);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(events.at(-1)).toEqual({ event: 'closed', code: 1006 });
 });
 
 test.each<[string, ArrayBuffer | string]>([
@@ -153,7 +184,7 @@ class FakeSocket {
   static last: FakeSocket | null = null;
   binaryType = '';
   readyState = 0;
-  closedWith: number | null = null;
+  closedWith: number | null | undefined = null;
   readonly #sent: Uint8Array[] = [];
   readonly #listeners = new Map<string, (event: object) => void>();
 
@@ -182,7 +213,7 @@ class FakeSocket {
     this.#sent.push(data);
   }
 
-  close(code: number): void {
+  close(code?: number): void {
     this.closedWith = code;
   }
 

@@ -2,6 +2,7 @@
 // a worker as well; what it is told and what it tells are plain objects that can be posted.
 
 import { type AgentFigures, NOT_UNDERSTOOD, type ProofResult } from '../transport';
+import { Silence } from '../silence';
 import { Latency } from './latency';
 import type { SentEvent } from './inputSender';
 import {
@@ -37,6 +38,8 @@ export type EngineCommand =
   | { command: 'clipboard'; text: string }
   | { command: 'view'; view: ViewState }
   | { command: 'prove' }
+  /** Is anybody there? */
+  | { command: 'ping' }
   /** Whether figures are looked at: then the round trip is measured all the time. */
   | { command: 'watched'; watched: boolean }
   | { command: 'stop' };
@@ -92,6 +95,8 @@ const SHORTEST_PATIENCE = 150;
 const LONGEST_PATIENCE = 600;
 /** Close code of who leaves. */
 const NORMAL = 1000;
+/** What browsers say of a connection that broke off; none may be closed with it. */
+const BROKEN_OFF = 1006;
 
 /** Milliseconds since the epoch, finely; the same in page and worker. */
 const now = () => performance.timeOrigin + performance.now();
@@ -99,6 +104,7 @@ const now = () => performance.timeOrigin + performance.now();
 export class StreamEngine {
   readonly #tell: (event: EngineEvent, transfer?: Transferable[]) => void;
   readonly #latency = new Latency();
+  readonly #silence = new Silence({ ask: () => this.#ping(), onSilence: () => this.#stop(BROKEN_OFF) });
   #socket: WebSocket | null = null;
   #painter: Painter | null = null;
   #surface: CanvasSurface | null = null;
@@ -155,6 +161,9 @@ export class StreamEngine {
       case 'prove':
         this.#proveUntil = now() + PROVE_FOR;
         this.#send({ kind: 'prove', id: 1 });
+        break;
+      case 'ping':
+        this.#ping();
         break;
       case 'watched':
         this.#watched = command.watched;
@@ -220,6 +229,7 @@ export class StreamEngine {
 
   #arrived(data: ArrayBuffer, arrived: number): void {
     if (this.#stopped) return;
+    this.#silence.heard();
     this.#count(data.byteLength, arrived);
     if (this.#early) this.#early.push({ data, arrived });
     else this.#message(data, arrived);
@@ -368,8 +378,11 @@ export class StreamEngine {
   }
 
   #ping(): void {
+    if (this.#stopped) return;
     this.#pinged = { id: ++this.#pings, at: now() };
     this.#send({ kind: 'ping', id: this.#pings });
+    // The first picture has a limit of its own.
+    if (this.#opened) this.#silence.asked();
   }
 
   #tellFigures(): void {
@@ -395,13 +408,14 @@ export class StreamEngine {
   #stop(code: number): void {
     if (this.#stopped) return;
     // A closing handshake can take long when the network is gone.
-    this.#socket?.close(code);
+    this.#socket?.close(code === BROKEN_OFF ? undefined : code);
     this.#closed(code);
   }
 
   #closed(code: number): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    this.#silence.stop();
     clearTimeout(this.#pingTimer);
     clearTimeout(this.#tellTimer);
     this.#painter?.stop();

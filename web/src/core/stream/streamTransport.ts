@@ -124,6 +124,10 @@ export class StreamTransport implements Transport {
     if (this.#input) this.#input.focusOnClick = on;
   }
 
+  ping(): void {
+    this.#tell({ command: 'ping' });
+  }
+
   copyPicture(into: HTMLCanvasElement): boolean {
     if (this.#width === 0) return false;
     into.width = this.#width;
