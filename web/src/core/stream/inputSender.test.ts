@@ -83,9 +83,13 @@ test('a paste does not overtake its text', () => {
   sender.take([key(false)]);
   expect(sent()).toEqual([[1]]);
   expect(given()).toEqual([[], [1, 2], [3]]);
+  // Nor when what came before is sent again.
+  vi.advanceTimersByTime(70);
+  expect(sent()).toEqual([[1], [1]]);
   sender.taken(1);
+  vi.advanceTimersByTime(500);
   sender.take([move(2)]);
-  expect(sent()).toHaveLength(1);
+  expect(sent()).toHaveLength(2);
   sender.taken(2);
   sender.take([move(3)]);
   expect(sent().at(-1)).toEqual([3, 4, 5]);

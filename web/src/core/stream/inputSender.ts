@@ -118,9 +118,12 @@ export class InputSender {
 
   #again(): void {
     this.#timer = undefined;
-    if (this.#untaken.length === 0) return;
-    if (this.#waitingSince !== null && performance.now() - this.#waitingSince > DEAD) this.#options.onDead();
-    else if (!this.#send(this.#untaken)) this.closed();
+    const from = this.#inOrder;
+    const again = from === null ? this.#untaken : this.#untaken.filter(({ number }) => number < from);
+    // The others are on the channel that loses nothing.
+    if (again.length === 0) this.#waitingSince = null;
+    else if (this.#waitingSince !== null && performance.now() - this.#waitingSince > DEAD) this.#options.onDead();
+    else if (!this.#send(again)) this.closed();
   }
 
   #stopTimer(): void {
