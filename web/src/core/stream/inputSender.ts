@@ -18,6 +18,10 @@ export interface InputSenderOptions {
   onDead(): void;
 }
 
+/** Milliseconds between messages while there are only moves: a mouse may make a thousand a second. */
+const PACE = 8;
+/** Messages that repeat a stroke's moves whole; then, while they are not taken, the last of each message is its line. */
+const WHOLE = 6;
 /** Milliseconds until what is not known to be taken is sent again: half as long again as an answer takes, within these. */
 const SOONEST = 20;
 const LATEST = 300;
@@ -31,8 +35,14 @@ const MOST_WAITING = 1_000;
 export class InputSender {
   readonly #options: InputSenderOptions;
   #number = 0;
+  /** Moves that wait for the next message. */
+  #waiting: SentEvent[] = [];
+  #paceTimer: ReturnType<typeof setTimeout> | undefined;
+  #flushedAt = -Infinity;
   /** In order of their numbers. */
   #untaken: InputEvent[] = [];
+  /** The newest event of each of the last messages. */
+  #messages: number[] = [0];
   /** Events up to this one were given to the channel that loses nothing. */
   #given = 0;
   /** Until this one is taken nothing goes on the data channel. */
@@ -50,12 +60,36 @@ export class InputSender {
   }
 
   take(actions: readonly TimedAction[]): void {
-    const events = actions.map(({ at, ...action }): SentEvent => ({ number: ++this.#number, atUs: at % 0x1_0000_0000, at: at / 1000, ...action }));
+    for (const { at, ...action } of actions) {
+      this.#waiting.push({ number: ++this.#number, atUs: at % 0x1_0000_0000, at: at / 1000, ...action });
+    }
+    const wait = this.#flushedAt + PACE - performance.now();
+    // A click or a key never waits, and takes the moves before it along.
+    if (wait <= 0 || this.#waiting.some(({ action }) => action !== 'move')) this.#flush();
+    else this.#paceTimer ??= setTimeout(() => this.#flush(), wait);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#paceTimer);
+    this.#paceTimer = undefined;
+    this.#flushedAt = performance.now();
+    const events = this.#waiting;
+    this.#waiting = [];
     const message = [...this.#untaken, ...events.map(({ at: _at, ...event }) => event)];
     for (const event of message.slice(this.#untaken.length)) this.#keep(event);
     if (this.#inOrder === null && message.length <= MOST_WAITING && this.#send(message)) this.#options.give(events, []);
     else this.#give(events, message);
     this.#untaken.splice(0, this.#untaken.length - MOST_WAITING);
+    this.#thin();
+  }
+
+  /** A line that was repeated often enough is kept as its points a few milliseconds apart. */
+  #thin(): void {
+    this.#messages.push(this.#number);
+    if (this.#messages.length <= WHOLE) return;
+    const [before = 0, last = 0] = this.#messages;
+    this.#messages.shift();
+    this.#untaken = this.#untaken.filter(({ number, action }) => action !== 'move' || number <= before || number >= last);
   }
 
   /** What comes from now on must not be taken before what was said on the other channel: a paste not before its text. */
@@ -77,11 +111,14 @@ export class InputSender {
 
   /** The data channel is gone: what may have been lost with it is sent on the other. */
   closed(): void {
+    if (this.#waiting.length > 0) this.#flush();
     this.#give([], this.#untaken);
     this.stop();
   }
 
   stop(): void {
+    clearTimeout(this.#paceTimer);
+    this.#paceTimer = undefined;
     this.#waitingSince = null;
     this.#timed = null;
     this.#stopTimer();
@@ -89,7 +126,7 @@ export class InputSender {
 
   #give(events: readonly SentEvent[], message: readonly InputEvent[]): void {
     const unsent = message.filter(({ number }) => number > this.#given);
-    this.#given = this.#number;
+    this.#given = unsent.at(-1)?.number ?? this.#given;
     if (events.length + unsent.length > 0) this.#options.give(events, unsent);
   }
 
@@ -110,7 +147,7 @@ export class InputSender {
   #send(events: readonly InputEvent[]): boolean {
     if (!this.#options.send(encodeToAgent({ kind: 'input', events }))) return false;
     const now = performance.now();
-    this.#timed ??= { number: this.#number, at: now };
+    this.#timed ??= { number: events.at(-1)?.number ?? this.#number, at: now };
     this.#waitingSince ??= now;
     this.#timer ??= setTimeout(() => this.#again(), Math.min(LATEST, Math.max(SOONEST, this.#answerTakes * 1.5)));
     return true;
