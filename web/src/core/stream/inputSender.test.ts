@@ -101,19 +101,42 @@ test('a stroke of a fast mouse on a long way stays a stroke, and does not fill t
   }
 });
 
-test('what is not taken is sent again, and after a second another way', () => {
+test('what is not taken is sent again, and after a second another way too; taken by that one only, the data channel is dead', () => {
   const { sender, sent, given, dead } = setup();
   sender.take([key(true)]);
   vi.advanceTimersByTime(70);
   expect(sent().length).toBeGreaterThan(1);
   expect(new Set(sent().map(String))).toEqual(new Set(['1']));
-  vi.advanceTimersByTime(1_100);
+  vi.advanceTimersByTime(1_300);
+  expect(given()).toEqual([[], [1]]);
+  // What comes now does not wait either.
+  sender.take([key(false)]);
+  expect(given()).toEqual([[], [1], [2]]);
+  expect(dead).not.toHaveBeenCalled();
+  sender.taken(2);
+  vi.advanceTimersByTime(500);
   expect(dead).toHaveBeenCalledTimes(1);
   sender.closed();
-  expect(given()).toEqual([[], [1]]);
   const before = sent().length;
   vi.advanceTimersByTime(5_000);
   expect(sent()).toHaveLength(before);
+  expect(given()).toHaveLength(3);
+});
+
+test('an agent that stood still is no dead data channel', () => {
+  const { sender, given, dead } = setup();
+  sender.take([key(true)]);
+  vi.advanceTimersByTime(3_000);
+  expect(given()).toEqual([[], [1]]);
+  // Both ways answer when it goes on, in any order.
+  sender.taken(1);
+  vi.advanceTimersByTime(100);
+  sender.heard();
+  sender.taken(1);
+  vi.advanceTimersByTime(5_000);
+  expect(dead).not.toHaveBeenCalled();
+  sender.take([key(false)]);
+  expect(given().at(-1), 'it is trusted again').toEqual([]);
 });
 
 test('what is taken is not sent again', () => {

@@ -14,7 +14,7 @@ export interface InputSenderOptions {
   send(message: Uint8Array<ArrayBuffer>): boolean;
   /** Hears of new events; sends `unsent` on the channel that loses nothing. */
   give(events: readonly SentEvent[], unsent: readonly InputEvent[]): void;
-  /** What is sent is not taken: the data channel carries nothing. */
+  /** What is sent is taken by the other channel only: the data channel carries nothing. */
   onDead(): void;
 }
 
@@ -27,8 +27,10 @@ const SOONEST = 20;
 const LATEST = 300;
 /** Weight of a new measurement. */
 const WEIGHT = 0.2;
-/** Milliseconds without an answer after which the data channel is given up. */
-const DEAD = 1_000;
+/** Milliseconds without an answer after which everything goes the other way too: the data channel may be dead. */
+const DOUBTFUL = 1_000;
+/** Milliseconds for its own answer, when what was sent both ways was taken by the other. Then it is dead. */
+const GRACE = 500;
 /** Events that wait to be taken; more have been lost on the way. */
 const MOST_WAITING = 1_000;
 
@@ -50,6 +52,9 @@ export class InputSender {
   #held = new Set<number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #waitingSince: number | null = null;
+  /** The newest event when the data channel became doubtful. */
+  #doubted: number | null = null;
+  #deadTimer: ReturnType<typeof setTimeout> | undefined;
   /** When an event was sent first, until it is known to be taken. */
   #timed: { number: number; at: number } | null = null;
   /** Milliseconds. */
@@ -77,7 +82,8 @@ export class InputSender {
     this.#waiting = [];
     const message = [...this.#untaken, ...events.map(({ at: _at, ...event }) => event)];
     for (const event of message.slice(this.#untaken.length)) this.#keep(event);
-    if (this.#inOrder === null && message.length <= MOST_WAITING && this.#send(message)) this.#options.give(events, []);
+    const sent = this.#inOrder === null && message.length <= MOST_WAITING && this.#send(message);
+    if (sent && this.#doubted === null) this.#options.give(events, []);
     else this.#give(events, message);
     this.#untaken.splice(0, this.#untaken.length - MOST_WAITING);
     this.#thin();
@@ -107,6 +113,14 @@ export class InputSender {
     }
     this.#waitingSince = this.#untaken.length > 0 ? performance.now() : null;
     if (this.#untaken.length === 0) this.#stopTimer();
+    if (this.#doubted !== null && number >= this.#doubted) this.#deadTimer ??= setTimeout(() => this.#options.onDead(), GRACE);
+  }
+
+  /** The data channel brought an answer. */
+  heard(): void {
+    this.#doubted = null;
+    clearTimeout(this.#deadTimer);
+    this.#deadTimer = undefined;
   }
 
   /** The data channel is gone: what may have been lost with it is sent on the other. */
@@ -119,6 +133,7 @@ export class InputSender {
   stop(): void {
     clearTimeout(this.#paceTimer);
     this.#paceTimer = undefined;
+    this.heard();
     this.#waitingSince = null;
     this.#timed = null;
     this.#stopTimer();
@@ -158,9 +173,18 @@ export class InputSender {
     const from = this.#inOrder;
     const again = from === null ? this.#untaken : this.#untaken.filter(({ number }) => number < from);
     // The others are on the channel that loses nothing.
-    if (again.length === 0) this.#waitingSince = null;
-    else if (this.#waitingSince !== null && performance.now() - this.#waitingSince > DEAD) this.#options.onDead();
-    else if (!this.#send(again)) this.closed();
+    if (again.length === 0) {
+      this.#waitingSince = null;
+      return;
+    }
+    if (this.#waitingSince !== null && performance.now() - this.#waitingSince > DOUBTFUL) this.#doubt();
+    if (!this.#send(again)) this.closed();
+  }
+
+  // The agent or this page may have stood still as well, and then the other way is as silent.
+  #doubt(): void {
+    this.#doubted ??= this.#untaken.at(-1)?.number ?? null;
+    this.#give([], this.#untaken);
   }
 
   #stopTimer(): void {

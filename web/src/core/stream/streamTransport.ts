@@ -269,7 +269,9 @@ export class StreamTransport implements Transport {
       // As good as lost.
       return;
     }
-    if (message.kind === 'inputTaken') this.#sender.taken(message.number);
+    if (message.kind !== 'inputTaken') return;
+    this.#sender.heard();
+    this.#sender.taken(message.number);
   }
 
   #missed(): void {
