@@ -147,6 +147,17 @@ test('a lost picture is asked for anew, but not for ever', async () => {
   expect(events.at(-1)).toEqual({ event: 'closed', code: 4400 });
 });
 
+test('a canvas that was taken away is asked for anew, and is not exact until it is drawn', async () => {
+  vi.spyOn(console, 'warn').mockReturnValue(undefined);
+  const { socket, events, canvas } = await opened();
+  expect(events.at(-1)).toEqual({ event: 'exact', exact: true });
+  canvas.dispatchEvent(new Event('contextrestored'));
+  expect(socket.messages('refresh')).toHaveLength(1);
+  expect(events.at(-1)).toEqual({ event: 'exact', exact: false });
+  socket.receive(updateBytes(2, [SIZE, FILL], { exact: true }));
+  expect(events.at(-1)).toEqual({ event: 'exact', exact: true });
+});
+
 test('proves what is on the canvas', async () => {
   const { socket, engine, events, canvas } = await opened();
   const proofs = () => events.flatMap((event) => (event.event === 'proof' ? [event.proof] : []));
@@ -241,7 +252,7 @@ class FakeSocket {
 }
 
 /** Draws nothing; has pixels to be read. */
-class FakeCanvas {
+class FakeCanvas extends EventTarget {
   width = 0;
   height = 0;
   readonly pixels = new Uint8ClampedArray(8 * 4 * 4).fill(7);

@@ -198,8 +198,8 @@ export class StreamEngine {
 
   #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder, cache: TileCache): void {
     if (this.#stopped) return;
-    const surface = new CanvasSurface(canvas);
-    const failed = (error: unknown) => painter.videoFailed(error);
+    const surface = new CanvasSurface(canvas, () => painter.lose('the canvas was lost'));
+    const failed = (error: unknown) => painter.lose(error);
     const patience = () => Math.min(LONGEST_PATIENCE, SHORTEST_PATIENCE + 3 * (this.#rtt ?? LONGEST_PATIENCE));
     const video = new RtpDecoder(new WebCodecsDecoder(failed), patience, (error) => {
       failed(error);

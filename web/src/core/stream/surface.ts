@@ -47,8 +47,11 @@ export class CanvasSurface implements Surface {
   readonly #canvas: HTMLCanvasElement | OffscreenCanvas;
   readonly #context: Context;
 
-  constructor(canvas: HTMLCanvasElement | OffscreenCanvas) {
+  /** `onVoid`: browser or graphics card took away what was drawn; it can be drawn again. */
+  constructor(canvas: HTMLCanvasElement | OffscreenCanvas, onVoid: () => void) {
     this.#canvas = canvas;
+    const target: EventTarget = canvas;
+    target.addEventListener('contextrestored', onVoid);
     const context = canvas.getContext('2d', { alpha: false, desynchronized: true }) as Context | null;
     if (!context) throw new Error('no 2D canvas');
     this.#context = context;
