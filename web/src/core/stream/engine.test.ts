@@ -147,6 +147,55 @@ test('a lost picture is asked for anew, but not for ever', async () => {
   expect(events.at(-1)).toEqual({ event: 'closed', code: 4400 });
 });
 
+test('a decoder that fails again and again is done without, and that is told before the end', async () => {
+  vi.spyOn(console, 'warn').mockReturnValue(undefined);
+  const decoders: { fail(): void }[] = [];
+  vi.stubGlobal('EncodedVideoChunk', class {});
+  vi.stubGlobal(
+    'VideoDecoder',
+    class {
+      static isConfigSupported = () => Promise.resolve({ supported: true });
+      readonly fail: () => void;
+      constructor({ error }: { error: (error: unknown) => void }) {
+        this.fail = () => error(new Error('broken'));
+        decoders.push(this);
+      }
+      configure() {}
+      decode() {}
+      close() {}
+    },
+  );
+  const { socket, events } = await opened();
+  expect(socket.messages('hello')).toMatchObject([{ video: ['h264', 'h264Yuv444'] }]);
+  const video: SentOp = { op: 'video', rect: { x: 0, y: 0, width: 8, height: 4 } };
+  let seq = 1;
+  const fail = () => {
+    socket.receive(updateBytes(++seq, [SIZE, video]));
+    decoders.at(-1)?.fail();
+  };
+  // Once in a while the graphics card is reset, and that is no reason.
+  for (let i = 0; i < 6; i++) {
+    fail();
+    await vi.advanceTimersByTimeAsync(3_000);
+    socket.receive(statsBytes(1, 2));
+    await vi.advanceTimersByTimeAsync(37_000);
+  }
+  expect(socket.messages('refresh')).toHaveLength(6);
+  fail();
+  fail();
+  expect(events.slice(-2)).toEqual([{ event: 'noVideo' }, { event: 'closed', code: 1006 }]);
+});
+
+test('a page that was told so wants no video', async () => {
+  vi.stubGlobal('VideoDecoder', class {
+    static isConfigSupported = () => Promise.resolve({ supported: true });
+  });
+  const { engine } = created();
+  const socket = started(engine, new FakeCanvas(), { video: false });
+  socket.open();
+  await vi.waitFor(() => expect(socket.messages('hello')).toMatchObject([{ video: [] }]));
+});
+
 test('a canvas that was taken away is asked for anew, and is not exact until it is drawn', async () => {
   vi.spyOn(console, 'warn').mockReturnValue(undefined);
   const { socket, events, canvas } = await opened();
@@ -267,9 +316,9 @@ function created() {
   return { engine, events, kinds: () => events.map(({ event }) => event).filter((event) => event !== 'figures') };
 }
 
-function started(engine: StreamEngine, canvas = new FakeCanvas()): FakeSocket {
+function started(engine: StreamEngine, canvas = new FakeCanvas(), { video = true } = {}): FakeSocket {
   vi.stubGlobal('OffscreenCanvas', class extends FakeCanvas {});
-  engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as OffscreenCanvas, view, cachePixels: 1_000 });
+  engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as OffscreenCanvas, view, cachePixels: 1_000, video });
   if (!FakeSocket.last) throw new Error('no WebSocket was made');
   return FakeSocket.last;
 }

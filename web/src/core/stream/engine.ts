@@ -28,7 +28,7 @@ import { decodeToClient, encodeToAgent, WireError } from './wire';
 export type TimedAction = Action & { at: number };
 
 export type EngineCommand =
-  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number }
+  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number; video: boolean }
   /** What a person did; `unsent` is sent on this channel, the others went another way. */
   | { command: 'input'; events: readonly SentEvent[]; unsent: readonly InputEvent[] }
   /** For the agent. */
@@ -58,6 +58,8 @@ export type EngineEvent =
   | { event: 'taken'; number: number }
   /** An access unit named by an update does not come. */
   | { event: 'missed' }
+  /** This browser says that it decodes video, and does not: the next connection should do without. Closed follows. */
+  | { event: 'noVideo' }
   /** The first picture is drawn. */
   | { event: 'open' }
   /** The last one, with the WebSocket's close code. */
@@ -87,6 +89,9 @@ const TELL = 500;
 /** A picture lost so often within `LOSSES_WITHIN` milliseconds will not be found again. */
 const MOST_LOSSES = 5;
 const LOSSES_WITHIN = 10_000;
+/** A decoder that failed so often within `FAILURES_WITHIN` milliseconds will fail again. */
+const MOST_FAILURES = 3;
+const FAILURES_WITHIN = 60_000;
 /** Milliseconds for which a picture that keeps changing is asked about, and between the questions. */
 const PROVE_FOR = 4_000;
 const PROVE_AGAIN = 200;
@@ -117,6 +122,7 @@ export class StreamEngine {
   #stopped = false;
   #exact = false;
   #losses: number[] = [];
+  #failures: number[] = [];
   #proveUntil = 0;
   #received = 0;
   /** Arrival and length of the last second's messages, and when its updates were drawn. */
@@ -175,12 +181,12 @@ export class StreamEngine {
     }
   }
 
-  #start({ url, canvas, view, cachePixels }: Extract<EngineCommand, { command: 'start' }>): void {
+  #start({ url, canvas, view, cachePixels, video: wanted }: Extract<EngineCommand, { command: 'start' }>): void {
     this.#view = view;
     const socket = new WebSocket(url, ['binary']);
     socket.binaryType = 'arraybuffer';
     this.#socket = socket;
-    const decoders = Promise.all([TileDecoder.create(), supportedVideo()]);
+    const decoders = Promise.all([TileDecoder.create(), wanted ? supportedVideo() : []]);
     decoders.then(([tiles]) => this.#ready(canvas, tiles, new TileCache(cachePixels))).catch(() => this.#stop(NOT_UNDERSTOOD));
 
     socket.addEventListener('open', () => {
@@ -199,10 +205,9 @@ export class StreamEngine {
   #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder, cache: TileCache): void {
     if (this.#stopped) return;
     const surface = new CanvasSurface(canvas, () => painter.lose('the canvas was lost'));
-    const failed = (error: unknown) => painter.lose(error);
     const patience = () => Math.min(LONGEST_PATIENCE, SHORTEST_PATIENCE + 3 * (this.#rtt ?? LONGEST_PATIENCE));
-    const video = new RtpDecoder(new WebCodecsDecoder(failed), patience, (error) => {
-      failed(error);
+    const video = new RtpDecoder(new WebCodecsDecoder((error) => this.#videoFailed(error)), patience, (error) => {
+      painter.lose(error);
       this.#tell({ event: 'missed' });
     });
     const painter = new Painter({
@@ -307,6 +312,18 @@ export class StreamEngine {
     if (this.#losses.length > MOST_LOSSES) this.#stop(NOT_UNDERSTOOD);
     else this.#send({ kind: 'refresh' });
     this.#tellExact();
+  }
+
+  #videoFailed(error: unknown): void {
+    const at = now();
+    this.#failures = [...this.#failures.filter((failure) => at - failure < FAILURES_WITHIN), at];
+    if (this.#failures.length < MOST_FAILURES) {
+      this.#painter?.lose(error);
+      return;
+    }
+    console.warn('This browser does not decode video:', error);
+    this.#tell({ event: 'noVideo' });
+    this.#stop(BROKEN_OFF);
   }
 
   #tellExact(): void {

@@ -76,9 +76,21 @@ test.each([
   expect(element.children).toHaveLength(0);
 });
 
-test('an engine that cannot be started is of no use', async () => {
-  const { losses } = setup(Promise.reject(new Error('no worker')));
-  await vi.waitFor(() => expect(losses).toEqual(['unusable']));
+test('an engine that cannot be started, for its code did not come, is not one of another version', async () => {
+  const { losses } = setup(Promise.reject(new Error('no such file')));
+  await vi.waitFor(() => expect(losses).toEqual(['lost']));
+});
+
+test('a browser that does not decode what it said is asked for video once', async () => {
+  const first = setup();
+  await first.started();
+  expect(vi.mocked(startEngine).mock.lastCall?.[1]).toMatchObject({ video: true });
+  first.emit({ event: 'noVideo' });
+  first.emit({ event: 'closed', code: 1006 });
+  expect(first.losses).toEqual(['lost']);
+  const second = setup();
+  await second.started();
+  expect(vi.mocked(startEngine).mock.lastCall?.[1]).toMatchObject({ video: false });
 });
 
 test('one that comes after the end is stopped at once', async () => {

@@ -34,6 +34,9 @@ const LATE = 3_000;
 /** Milliseconds within which losing two pictures means that the way is no good. */
 const TWICE = 10_000;
 
+/** Whether this browser decodes video as far as is known: what failed again and again is not tried again in this page. */
+let decodesVideo = true;
+
 export class StreamTransport implements Transport {
   readonly #element: HTMLElement;
   readonly #options: StreamOptions;
@@ -88,10 +91,11 @@ export class StreamTransport implements Transport {
       tellView();
     });
     const { url, place } = this.#options;
-    const start = { url, canvas, view: this.#view(), cachePixels: cachePixels() };
+    const start = { url, canvas, view: this.#view(), cachePixels: cachePixels(), video: decodesVideo };
     startEngine(place, start, (event) => this.#handle(event)).then(
       (host) => this.#started(host),
-      () => this.#closed('unusable'),
+      // Its code could not be loaded.
+      () => this.#closed('lost'),
     );
   }
 
@@ -181,6 +185,9 @@ export class StreamTransport implements Transport {
         break;
       case 'missed':
         this.#missed();
+        break;
+      case 'noVideo':
+        decodesVideo = false;
         break;
       case 'size':
         this.#width = event.width;
