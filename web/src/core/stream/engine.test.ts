@@ -230,6 +230,26 @@ test('proves what is on the canvas', async () => {
   await vi.waitFor(() => expect(proofs().at(-1)).toBe('unable'));
 });
 
+test('a proof that no answer comes to ends, and one that cannot be made says so', async () => {
+  const { socket, engine, events } = await opened();
+  const proofs = () => events.flatMap((event) => (event.event === 'proof' ? [event.proof] : []));
+  engine.take({ command: 'prove' });
+  await vi.advanceTimersByTimeAsync(3_000);
+  socket.receive(statsBytes(1, 2));
+  await vi.advanceTimersByTimeAsync(4_999);
+  expect(proofs()).toEqual([]);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(proofs()).toEqual(['moving']);
+  vi.stubGlobal('OffscreenCanvas', class {
+    getContext() {
+      return null;
+    }
+  });
+  engine.take({ command: 'prove' });
+  socket.receive(proofBytes(1, 8, 4, new Uint8Array(32)));
+  await vi.waitFor(() => expect(proofs()).toEqual(['moving', 'unable']));
+});
+
 test('a closed WebSocket is the end, told once', async () => {
   const { socket, engine, events } = await opened();
   const before = events.length;

@@ -95,6 +95,8 @@ const FAILURES_WITHIN = 60_000;
 /** Milliseconds for which a picture that keeps changing is asked about, and between the questions. */
 const PROVE_FOR = 4_000;
 const PROVE_AGAIN = 200;
+/** Milliseconds after which no answer is an answer. */
+const PROVE_LONGEST = PROVE_FOR + 4_000;
 /** Milliseconds until an access unit is given up that could have been sent again meanwhile, beside three round trips. */
 const SHORTEST_PATIENCE = 150;
 const LONGEST_PATIENCE = 600;
@@ -124,6 +126,7 @@ export class StreamEngine {
   #losses: number[] = [];
   #failures: number[] = [];
   #proveUntil = 0;
+  #proveTimer: ReturnType<typeof setTimeout> | undefined;
   #received = 0;
   /** Arrival and length of the last second's messages, and when its updates were drawn. */
   #arrivals: { at: number; bytes: number }[] = [];
@@ -166,6 +169,8 @@ export class StreamEngine {
         break;
       case 'prove':
         this.#proveUntil = now() + PROVE_FOR;
+        clearTimeout(this.#proveTimer);
+        this.#proveTimer = setTimeout(() => this.#tellProof('moving'), PROVE_LONGEST);
         this.#send({ kind: 'prove', id: 1 });
         break;
       case 'ping':
@@ -280,7 +285,7 @@ export class StreamEngine {
         }
         break;
       case 'proof':
-        void this.#prove(message);
+        this.#prove(message).catch(() => this.#tellProof('unable'));
         break;
       case 'stats':
         this.#agent = { tilesMs: message.tilesMs, videoMs: message.videoMs };
@@ -342,19 +347,25 @@ export class StreamEngine {
   async #prove(proof: Proof): Promise<void> {
     const surface = this.#surface;
     if (!('subtle' in crypto)) {
-      this.#tell({ event: 'proof', proof: 'unable' });
+      this.#tellProof('unable');
       return;
     }
     if (!surface || this.#painter?.settledAt !== proof.seq) {
       // A mark on a ruler may have followed the pointer.
       if (now() < this.#proveUntil) setTimeout(() => this.#send({ kind: 'prove', id: 1 }), PROVE_AGAIN);
-      else this.#tell({ event: 'proof', proof: 'moving' });
+      else this.#tellProof('moving');
       return;
     }
     const sameSize = surface.width === proof.width && surface.height === proof.height;
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', surface.read()));
     const same = sameSize && digest.every((byte, i) => byte === proof.sha256[i]);
-    this.#tell({ event: 'proof', proof: same ? 'same' : 'different' });
+    this.#tellProof(same ? 'same' : 'different');
+  }
+
+  #tellProof(proof: ProofResult): void {
+    if (this.#stopped) return;
+    clearTimeout(this.#proveTimer);
+    this.#tell({ event: 'proof', proof });
   }
 
   #input(events: readonly SentEvent[], unsent: readonly InputEvent[]): void {
@@ -435,6 +446,7 @@ export class StreamEngine {
     this.#silence.stop();
     clearTimeout(this.#pingTimer);
     clearTimeout(this.#tellTimer);
+    clearTimeout(this.#proveTimer);
     this.#painter?.stop();
     this.#units?.close();
     this.#tell({ event: 'closed', code });

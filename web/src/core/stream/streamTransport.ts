@@ -213,7 +213,7 @@ export class StreamTransport implements Transport {
         this.#figures = event.figures;
         break;
       case 'proof':
-        this.#provers.shift()?.(event.proof);
+        for (const resolve of this.#provers.splice(0)) resolve(event.proof);
         break;
       case 'closed':
         this.#closed(lossOf(event.code));
