@@ -102,6 +102,23 @@ test('reopening keeps the picture and makes another transport', () => {
   expect(states()).toEqual(['connecting', 'connected', 'connecting', 'connected']);
 });
 
+test('another transport that is wanted during an attempt takes its place', async () => {
+  const { connection, transports } = setup();
+  connection.start();
+  transports[0]?.open();
+  transports[0]?.lose();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(transports).toHaveLength(2);
+  connection.reopen();
+  expect(transports[1]?.disconnected).toBe(true);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(transports).toHaveLength(3);
+  transports[1]?.open();
+  expect(connection.state.kind).toBe('reconnecting');
+  transports[2]?.open();
+  expect(connection.state.kind).toBe('connected');
+});
+
 test('a network that vanished is noticed although nothing is closed', async () => {
   const { connection, transports, probe, lost } = setup();
   connection.start();

@@ -98,9 +98,9 @@ export class Connection {
         this.#drop();
         this.#setState({ kind: 'connecting' });
         break;
-      // It is made anew by itself.
+      // An attempt that is under way is one with the transport of before.
       case 'reconnecting':
-        this.retryNow();
+        this.#setState({ ...this.#state, retryAt: null });
         break;
       case 'idle':
       case 'ended':
