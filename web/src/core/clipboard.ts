@@ -9,10 +9,17 @@ export interface ClipboardOptions {
   typePaste(shift: boolean): void;
   /** Text copied in the session. `written`: it is in this computer's clipboard already. */
   onRemoteText(text: string, written: boolean): void;
+  /** What the person pastes is longer than what is passed on. */
+  onTooLong(): void;
 }
 
-/** Longest text that is passed on, UTF-16 units. */
+/** Longest text that is passed on, bytes of UTF-8. */
 export const LONGEST_TEXT = 1024 * 1024;
+
+export function isTooLong(text: string): boolean {
+  // No text has fewer bytes than UTF-16 units.
+  return text.length > LONGEST_TEXT || new TextEncoder().encode(text).length > LONGEST_TEXT;
+}
 
 /**
  * Decides which of the two clipboards is newer. This computer's can only have changed while the window was not in focus,
@@ -37,7 +44,7 @@ export class ClipboardOrder {
 
   /** Whether this computer's text should be given to the session. */
   takeLocal(text: string): boolean {
-    const send = this.#localMayBeNewer && text !== '' && text !== this.#last && text.length <= LONGEST_TEXT;
+    const send = this.#localMayBeNewer && text !== '' && text !== this.#last && !isTooLong(text);
     this.#localMayBeNewer = false;
     if (send) this.#last = text;
     return send;
@@ -49,6 +56,8 @@ export class Clipboard {
   readonly #order = new ClipboardOrder();
   readonly #abort = new AbortController();
   #readable = false;
+  /** What was read last is too long to be passed on. */
+  #tooLong = false;
   /** The V pressed on the picture that makes the next paste event. */
   #awaited: { shift: boolean } | null = null;
   #enabled = false;
@@ -76,7 +85,8 @@ export class Clipboard {
   }
 
   async remoteText(text: string): Promise<void> {
-    if (text.length > LONGEST_TEXT) return;
+    if (isTooLong(text)) return;
+    this.#tooLong = false;
     this.#order.remoteText(text);
     let written = false;
     try {
@@ -113,6 +123,7 @@ export class Clipboard {
     if (!this.#enabled || !this.#readable || !document.hasFocus()) return;
     try {
       const text = await navigator.clipboard.readText();
+      this.#tooLong = isTooLong(text);
       if (this.#order.takeLocal(text)) this.#options.send(text);
     } catch {
       // Focus was lost meanwhile, or the clipboard holds no text.
@@ -124,6 +135,7 @@ export class Clipboard {
     const key = event.key.toLowerCase();
     if (key === 'c' || key === 'x') this.#order.copiedInSession();
     if (key !== 'v') return;
+    if (this.#readable && this.#tooLong && !event.repeat) this.#options.onTooLong();
     if (this.#readable || event.repeat) return;
     this.#awaited = { shift: event.shiftKey };
     event.stopPropagation();
@@ -137,6 +149,7 @@ export class Clipboard {
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
     if (this.#order.takeLocal(text)) this.#options.send(text);
+    else if (isTooLong(text)) this.#options.onTooLong();
     this.#options.typePaste(awaited.shift);
   }
 }

@@ -2,7 +2,7 @@
 // Ctrl+V where the browser does not let the page read the clipboard: the V is typed when the text has arrived.
 import { afterEach, expect, test, vi } from 'vitest';
 
-import { Clipboard } from './clipboard';
+import { Clipboard, LONGEST_TEXT } from './clipboard';
 
 vi.spyOn(navigator.permissions, 'query').mockRejectedValue(new TypeError('no such permission'));
 
@@ -15,6 +15,7 @@ const clipboard = new Clipboard({
   send: (text) => done.push(`send ${text}`),
   typePaste: (shift) => done.push(shift ? 'type V' : 'type v'),
   onRemoteText: () => undefined,
+  onTooLong: () => done.push('too long'),
 });
 clipboard.enabled = true;
 
@@ -41,6 +42,12 @@ test('the text goes first, then the V', () => {
   expect(press('v', false), 'the key is kept from the picture').toBe(false);
   paste('ochre');
   expect(done).toEqual(['send ochre', 'type v']);
+});
+
+test('too long a text is told of, and the V is typed all the same', () => {
+  press('v', false);
+  paste('ä'.repeat(LONGEST_TEXT / 2 + 1));
+  expect(done).toEqual(['too long', 'type v']);
 });
 
 test('Ctrl+Shift+V stays itself, and the next Ctrl+V too', () => {

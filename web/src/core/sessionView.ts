@@ -1,7 +1,7 @@
 // One session on the screen: the picture, kept connected and as large as its window, with keyboard and clipboard.
 // Knows nothing of the page around it.
 
-import { Clipboard } from './clipboard';
+import { Clipboard, isTooLong } from './clipboard';
 import { Connection, type ConnectionState, type EndCause, type Probe } from './connection';
 import { type Chord, keysym, keysymOf, pressChord } from './keys';
 import { TrackpadPinch } from './pinch';
@@ -21,6 +21,8 @@ export interface SessionViewOptions {
   onExact(exact: boolean): void;
   onChosen(choice: Choice): void;
   onRemoteText(text: string, written: boolean): void;
+  /** A text is longer than what the session takes. */
+  onTooLong(): void;
   /** Ctrl+Alt+Shift+M: the way out of the picture for those who use no mouse. */
   onLeavePicture(): void;
 }
@@ -78,6 +80,7 @@ export class SessionView {
       send: (text) => this.#connection.transport?.sendClipboard(text),
       typePaste: (shift) => this.sendKey(keysymOf(shift ? 'V' : 'v'), 'KeyV'),
       onRemoteText: options.onRemoteText,
+      onTooLong: options.onTooLong,
     });
     this.#pinch = new TrackpadPinch(element, (down) => this.sendKey(keysym.control, 'ControlLeft', down));
     this.#follower = new ScreenFollower({
@@ -138,8 +141,14 @@ export class SessionView {
     pressChord(chord, (key, down) => this.sendKey(key.keysym, key.code, down));
   }
 
-  sendText(text: string): void {
+  /** False when it was not sent. */
+  sendText(text: string): boolean {
+    if (isTooLong(text)) {
+      this.#options.onTooLong();
+      return false;
+    }
     this.#connection.transport?.sendClipboard(text);
+    return true;
   }
 
   /** While the on-screen keyboard is shown, touching the picture must not take the focus from it. */
