@@ -6,7 +6,7 @@ import { type EngineHost, startEngine } from './engineHost';
 import { StreamTransport } from './streamTransport';
 
 vi.mock('./engineHost', () => ({ startEngine: vi.fn() }));
-vi.mock('./refresh', () => ({ refreshRate: () => new Promise<number>((resolve) => (tellRefresh = resolve)) }));
+vi.mock('./refresh', () => ({ followRefreshRate: (tell: (rate: number) => void) => (tellRefresh = tell) }));
 
 let tellRefresh: (rate: number) => void = () => undefined;
 
@@ -51,7 +51,7 @@ test('the engine hears who looks, and how often the display can change', async (
   vi.spyOn(document, 'hidden', 'get').mockReturnValue(true);
   document.dispatchEvent(new Event('visibilitychange'));
   tellRefresh(144);
-  await Promise.resolve();
+  tellRefresh(144);
   expect(commands).toEqual([
     { command: 'view', view: { hidden: true, refresh: 60 } },
     { command: 'view', view: { hidden: true, refresh: 144 } },

@@ -18,7 +18,7 @@ import { SessionInput } from './input';
 import { InputSender } from './inputSender';
 import { canConnect, Media } from './media';
 import type { ToClient } from './messages';
-import { refreshRate } from './refresh';
+import { followRefreshRate } from './refresh';
 import { decodeToClient } from './wire';
 
 export interface StreamOptions {
@@ -86,10 +86,11 @@ export class StreamTransport implements Transport {
     const { signal } = this.#abort;
     const tellView = () => this.#tell({ command: 'view', view: this.#view() });
     document.addEventListener('visibilitychange', tellView, { signal });
-    void refreshRate().then((rate) => {
+    followRefreshRate((rate) => {
+      if (rate === this.#refresh) return;
       this.#refresh = rate;
       tellView();
-    });
+    }, signal);
     const { url, place } = this.#options;
     const start = { url, canvas, view: this.#view(), cachePixels: cachePixels(), video: decodesVideo };
     startEngine(place, start, (event) => this.#handle(event)).then(
