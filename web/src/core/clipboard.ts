@@ -7,6 +7,8 @@ export interface ClipboardOptions {
   send(text: string): void;
   /** Types Ctrl+V's V: the browser kept the key for itself to make the paste event. Ctrl is held, and Shift if so. */
   typePaste(shift: boolean): void;
+  /** Types all of it: Command is held, as a Mac's people paste. */
+  typeWholePaste(shift: boolean): void;
   /** Text copied in the session. `written`: it is in this computer's clipboard already. */
   onRemoteText(text: string, written: boolean): void;
   /** What the person pastes is longer than what is passed on. */
@@ -51,6 +53,11 @@ export class ClipboardOrder {
   }
 }
 
+// As noVNC tells it apart, which maps the keys.
+function isMac(): boolean {
+  return /mac/i.test(navigator.platform);
+}
+
 export class Clipboard {
   readonly #options: ClipboardOptions;
   readonly #order = new ClipboardOrder();
@@ -59,7 +66,7 @@ export class Clipboard {
   /** What was read last is too long to be passed on. */
   #tooLong = false;
   /** The V pressed on the picture that makes the next paste event. */
-  #awaited: { shift: boolean } | null = null;
+  #awaited: { shift: boolean; command: boolean } | null = null;
   #enabled = false;
 
   constructor(options: ClipboardOptions) {
@@ -136,20 +143,25 @@ export class Clipboard {
     if (key === 'c' || key === 'x') this.#order.copiedInSession();
     if (key !== 'v') return;
     if (this.#readable && this.#tooLong && !event.repeat) this.#options.onTooLong();
-    if (this.#readable || event.repeat) return;
-    this.#awaited = { shift: event.shiftKey };
+    // On a Mac Command+V makes a paste event, and Ctrl+V none; Command is no key that GIMP has.
+    const mac = isMac();
+    const awaits = mac ? event.metaKey : !this.#readable;
+    if (!awaits || (event.repeat && !mac)) return;
     event.stopPropagation();
+    if (event.repeat) event.preventDefault();
+    else this.#awaited = { shift: event.shiftKey, command: mac };
   }
 
   // Its target says little: Firefox sends it to where text is selected, not to where the focus is.
   #paste(event: ClipboardEvent): void {
     const awaited = this.#awaited;
     this.#awaited = null;
-    if (!this.#enabled || this.#readable || !awaited) return;
+    if (!this.#enabled || !awaited) return;
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
     if (this.#order.takeLocal(text)) this.#options.send(text);
     else if (isTooLong(text)) this.#options.onTooLong();
-    this.#options.typePaste(awaited.shift);
+    if (awaited.command) this.#options.typeWholePaste(awaited.shift);
+    else this.#options.typePaste(awaited.shift);
   }
 }

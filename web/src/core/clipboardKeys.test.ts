@@ -14,20 +14,22 @@ const clipboard = new Clipboard({
   element,
   send: (text) => done.push(`send ${text}`),
   typePaste: (shift) => done.push(shift ? 'type V' : 'type v'),
+  typeWholePaste: (shift) => done.push(shift ? 'type Ctrl+Shift+V' : 'type Ctrl+V'),
   onRemoteText: () => undefined,
   onTooLong: () => done.push('too long'),
 });
 clipboard.enabled = true;
 
 afterEach(() => {
+  vi.restoreAllMocks();
   done.length = 0;
 });
 
-function press(key: string, shiftKey: boolean): boolean {
+function press(key: string, shiftKey: boolean, held: KeyboardEventInit = { ctrlKey: true }): boolean {
   let arrived = false;
   const listener = () => (arrived = true);
   canvas.addEventListener('keydown', listener, { once: true });
-  canvas.dispatchEvent(new KeyboardEvent('keydown', { key, ctrlKey: true, shiftKey, bubbles: true }));
+  canvas.dispatchEvent(new KeyboardEvent('keydown', { key, shiftKey, bubbles: true, ...held }));
   canvas.removeEventListener('keydown', listener);
   return arrived;
 }
@@ -56,6 +58,19 @@ test('Ctrl+Shift+V stays itself, and the next Ctrl+V too', () => {
   expect(press('v', false)).toBe(false);
   paste('umber');
   expect(done.filter((what) => what.startsWith('type'))).toEqual(['type V', 'type v']);
+});
+
+test('on a Mac Ctrl+V reaches the picture, for it makes no paste; Command+V is pasted as Ctrl+V', () => {
+  vi.spyOn(navigator, 'platform', 'get').mockReturnValue('MacIntel');
+  document.dispatchEvent(new Event('copy'));
+  expect(press('v', false)).toBe(true);
+  paste('from elsewhere');
+  expect(done).toEqual([]);
+  expect(press('v', false, { metaKey: true })).toBe(false);
+  paste('malachite');
+  expect(press('V', true, { metaKey: true })).toBe(false);
+  paste('malachite');
+  expect(done).toEqual(['send malachite', 'type Ctrl+V', 'type Ctrl+Shift+V']);
 });
 
 test('other keys reach the picture', () => {

@@ -3,7 +3,7 @@
 
 import { Clipboard, isTooLong } from './clipboard';
 import { Connection, type ConnectionState, type EndCause, type Probe } from './connection';
-import { type Chord, keysym, keysymOf, pressChord } from './keys';
+import { type Chord, keysym, keysymOf, pasteChord, pressChord } from './keys';
 import { TrackpadPinch } from './pinch';
 import { place, ScreenFollower, type ScreenSize, type Viewport } from './screen';
 import type { Choice, PictureSize, ProofResult, TransportFactory, TransportStats } from './transport';
@@ -79,6 +79,7 @@ export class SessionView {
       element,
       send: (text) => this.#connection.transport?.sendClipboard(text),
       typePaste: (shift) => this.sendKey(keysymOf(shift ? 'V' : 'v'), 'KeyV'),
+      typeWholePaste: (shift) => this.sendChord(pasteChord(shift)),
       onRemoteText: options.onRemoteText,
       onTooLong: options.onTooLong,
     });
