@@ -31,6 +31,8 @@ declare module '@novnc/novnc' {
     clipboardPasteFrom(text: string): void;
     /** Private; see `VncTransport`. */
     _handleKeyEvent: (keysym: number, code: string, down: boolean) => void;
+    /** Private; see `SessionInput`. */
+    readonly _keyboard: { _interruptAltGrSequence(): void };
     /** Private; asks for a part of the picture. */
     readonly _sock: object;
     /** Private; see `VncTransport`. */

@@ -22,6 +22,7 @@ export class VncTransport implements Transport {
   #asked = false;
   /** noVNC has disconnected. */
   #gone = false;
+  readonly #abort = new AbortController();
   #closed = false;
   #loss: Loss = 'lost';
   #received = 0;
@@ -71,6 +72,13 @@ export class VncTransport implements Transport {
       this.#end(this.#loss);
     });
 
+    // On Windows noVNC holds Ctrl back until it is known not to be AltGr: it belongs to the click or the wheel. Before noVNC
+    // hears of these.
+    for (const type of ['mousedown', 'wheel']) {
+      const flush = () => rfb._keyboard._interruptAltGrSequence();
+      this.#element.addEventListener(type, flush, { capture: true, passive: true, signal: this.#abort.signal });
+    }
+
     const canvas = this.#element.querySelector('canvas');
     this.#canvas = canvas;
     if (!canvas) return;
@@ -90,11 +98,13 @@ export class VncTransport implements Transport {
     this.#asked = true;
     clearTimeout(this.#paintTimer);
     this.#silence.stop();
+    this.#abort.abort();
     if (!this.#gone) this.#rfb?.disconnect();
     this.#socket?.close();
   }
 
   sendKey(keysym: number, code: string, down?: boolean): void {
+    this.#rfb?._keyboard._interruptAltGrSequence();
     this.#rfb?.sendKey(keysym, code, down);
   }
 
