@@ -225,6 +225,12 @@ test('proves what is on the canvas', async () => {
   await vi.advanceTimersByTimeAsync(4_000);
   socket.receive(proofBytes(7, 8, 4, sha256));
   await vi.waitFor(() => expect(proofs().at(-1)).toBe('moving'));
+  vi.stubGlobal('OffscreenCanvas', canvases(1));
+  socket.receive(proofBytes(1, 8, 4, sha256));
+  await vi.waitFor(() => expect(proofs().at(-1), 'reads what was not drawn').toBe('unable'));
+  vi.stubGlobal('OffscreenCanvas', canvases(0));
+  socket.receive(proofBytes(1, 8, 4, sha256));
+  await vi.waitFor(() => expect(proofs().at(-1)).toBe('same'));
   vi.stubGlobal('crypto', {});
   socket.receive(proofBytes(1, 8, 4, sha256));
   await vi.waitFor(() => expect(proofs().at(-1)).toBe('unable'));
@@ -240,11 +246,7 @@ test('a proof that no answer comes to ends, and one that cannot be made says so'
   expect(proofs()).toEqual([]);
   await vi.advanceTimersByTimeAsync(1);
   expect(proofs()).toEqual(['moving']);
-  vi.stubGlobal('OffscreenCanvas', class {
-    getContext() {
-      return null;
-    }
-  });
+  vi.stubGlobal('crypto', { subtle: { digest: () => Promise.reject(new Error('no memory')) } });
   engine.take({ command: 'prove' });
   socket.receive(proofBytes(1, 8, 4, new Uint8Array(32)));
   await vi.waitFor(() => expect(proofs()).toEqual(['moving', 'unable']));
@@ -325,9 +327,28 @@ class FakeCanvas extends EventTarget {
   width = 0;
   height = 0;
   readonly pixels = new Uint8ClampedArray(8 * 4 * 4).fill(7);
-  getContext() {
+  getContext(): object {
     return { fillRect: () => undefined, drawImage: () => undefined, getImageData: () => ({ data: this.pixels }) };
   }
+}
+
+/** Holds what is drawn pixel by pixel, or the picture when that is drawn; reads `noise` too much of one pixel. */
+function canvases(noise: number) {
+  return class extends FakeCanvas {
+    override getContext(): object {
+      const filled: number[] = [];
+      const context = {
+        fillStyle: '',
+        fillRect: () => filled.push(...(context.fillStyle.match(/\d+/g) ?? []).map(Number), 255),
+        drawImage: () => undefined,
+        getImageData: () => {
+          const data = filled.length > 0 ? Uint8ClampedArray.from(filled) : this.pixels;
+          return { data: data.map((value, at) => (at === 5 ? value + noise : value)) };
+        },
+      };
+      return context;
+    }
+  };
 }
 
 function created() {
@@ -337,7 +358,7 @@ function created() {
 }
 
 function started(engine: StreamEngine, canvas = new FakeCanvas(), { video = true } = {}): FakeSocket {
-  vi.stubGlobal('OffscreenCanvas', class extends FakeCanvas {});
+  vi.stubGlobal('OffscreenCanvas', canvases(0));
   engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as OffscreenCanvas, view, cachePixels: 1_000, video });
   if (!FakeSocket.last) throw new Error('no WebSocket was made');
   return FakeSocket.last;

@@ -18,7 +18,7 @@ import {
 } from './messages';
 import { Painter } from './painter';
 import { RtpDecoder, type RtpUnit } from './rtp';
-import { CanvasSurface } from './surface';
+import { CanvasSurface, readsTruly } from './surface';
 import { TileCache } from './tileCache';
 import { TileDecoder } from './tiles';
 import { supportedVideo, WebCodecsDecoder } from './video';
@@ -346,7 +346,7 @@ export class StreamEngine {
 
   async #prove(proof: Proof): Promise<void> {
     const surface = this.#surface;
-    if (!('subtle' in crypto)) {
+    if (!('subtle' in crypto) || !readsTruly()) {
       this.#tellProof('unable');
       return;
     }
