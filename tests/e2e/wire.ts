@@ -1,4 +1,4 @@
-// The network between browser and server, which stories can cut.
+// The network between browser and server, which stories can cut, or let forget its connections without a word.
 
 import { createServer, connect, type Server, type Socket } from 'node:net';
 
@@ -6,6 +6,8 @@ export class Wire {
   readonly url: string;
   readonly #server: Server;
   readonly #sockets: Set<Socket>;
+  /** Sockets of which nothing comes through any more, neither bytes nor their end. */
+  readonly #held = new Set<Socket>();
   #cut = false;
 
   private constructor(server: Server, port: number, sockets: Set<Socket>) {
@@ -24,10 +26,11 @@ export class Wire {
       const far = connect(Number(port), hostname);
       for (const [socket, other] of [[near, far], [far, near]] as const) {
         sockets.add(socket);
-        socket.on('error', () => other.destroy());
+        const end = () => wire !== null && wire.#held.has(socket) ? undefined : other.destroy();
+        socket.on('error', end);
         socket.on('close', () => {
           sockets.delete(socket);
-          other.destroy();
+          end();
         });
       }
       near.pipe(far).pipe(near);
@@ -43,6 +46,18 @@ export class Wire {
   cut(): void {
     this.#cut = true;
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /**
+   * Every connection there is carries nothing any more, and nobody is told: as a router does that has forgotten them. New
+   * ones pass.
+   */
+  hold(): void {
+    for (const socket of this.#sockets) {
+      this.#held.add(socket);
+      socket.unpipe();
+      socket.pause();
+    }
   }
 
   mend(): void {

@@ -31,6 +31,11 @@ test('what was painted becomes exact, and the page proves it', async ({ page }) 
   // A pointer over GIMP's rulers moves marks on them: it rests before the proof.
   await page.getByTestId('hud-prove').click();
   await expect(page.getByTestId('hud-proof')).toContainText('Every pixel', { timeout: 10_000 });
+  // And the keys are GIMP's again.
+  await expect(gimp.canvas).toBeFocused();
+  await page.mouse.move(width / 2, 4);
+  await page.getByRole('button', { name: 'Figures of the picture' }).click();
+  await expect(gimp.canvas).toBeFocused();
 });
 
 test('where the stream does not get through, VNC takes over, and the stream again when it can', async ({ page }) => {

@@ -131,6 +131,32 @@ test('the server is killed: the session goes on and the page finds it by itself'
   expect(await api.get(`/sessions/${session}`)).toMatchObject({ status: 'running' });
 });
 
+test('a router forgets the connections: that is noticed although nothing is closed, and the picture comes back', async ({ page, platform }) => {
+  const wire = await Wire.to(platform.url);
+  try {
+    await platform.end('SIGTERM');
+    await platform.launch({ public_url: wire.url });
+    await register(page, 'ada@example.org', wire.url);
+    const gimp = await startGimp(page);
+    await gimp.newImage();
+    await gimp.paint();
+
+    wire.hold();
+    // Somebody works on. That no byte comes back is noticed before the server is asked whether the session is there.
+    await gimp.move({ x: 500, y: 300 });
+    await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'reconnecting', { timeout: 13_000 });
+
+    await gimp.painted();
+    expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is still there').toBe(true);
+    await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-exact', 'true');
+    // And it still takes input.
+    await gimp.showing('undo', () => gimp.press('Control+z'));
+    expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is undone').toBe(false);
+  } finally {
+    await wire.close();
+  }
+});
+
 test('the network is lost: the picture comes back by itself, whole', async ({ page, platform }) => {
   const wire = await Wire.to(platform.url);
   try {

@@ -29,4 +29,9 @@ test('empty and enormous texts stay here', () => {
   expect(order.takeLocal('')).toBe(false);
   order.localMayHaveChanged();
   expect(order.takeLocal('x'.repeat(LONGEST_TEXT + 1))).toBe(false);
+  order.localMayHaveChanged();
+  // Bytes count: half as many of these.
+  expect(order.takeLocal('ä'.repeat(LONGEST_TEXT / 2 + 1))).toBe(false);
+  order.localMayHaveChanged();
+  expect(order.takeLocal('ä'.repeat(LONGEST_TEXT / 2))).toBe(true);
 });

@@ -7,12 +7,21 @@ export interface ClipboardOptions {
   send(text: string): void;
   /** Types Ctrl+V's V: the browser kept the key for itself to make the paste event. Ctrl is held, and Shift if so. */
   typePaste(shift: boolean): void;
+  /** Types all of it: Command is held, as a Mac's people paste. */
+  typeWholePaste(shift: boolean): void;
   /** Text copied in the session. `written`: it is in this computer's clipboard already. */
   onRemoteText(text: string, written: boolean): void;
+  /** What the person pastes is longer than what is passed on. */
+  onTooLong(): void;
 }
 
-/** Longest text that is passed on, UTF-16 units. */
+/** Longest text that is passed on, bytes of UTF-8. */
 export const LONGEST_TEXT = 1024 * 1024;
+
+export function isTooLong(text: string): boolean {
+  // No text has fewer bytes than UTF-16 units.
+  return text.length > LONGEST_TEXT || new TextEncoder().encode(text).length > LONGEST_TEXT;
+}
 
 /**
  * Decides which of the two clipboards is newer. This computer's can only have changed while the window was not in focus,
@@ -37,11 +46,16 @@ export class ClipboardOrder {
 
   /** Whether this computer's text should be given to the session. */
   takeLocal(text: string): boolean {
-    const send = this.#localMayBeNewer && text !== '' && text !== this.#last && text.length <= LONGEST_TEXT;
+    const send = this.#localMayBeNewer && text !== '' && text !== this.#last && !isTooLong(text);
     this.#localMayBeNewer = false;
     if (send) this.#last = text;
     return send;
   }
+}
+
+// As noVNC tells it apart, which maps the keys.
+function isMac(): boolean {
+  return /mac/i.test(navigator.platform);
 }
 
 export class Clipboard {
@@ -49,8 +63,10 @@ export class Clipboard {
   readonly #order = new ClipboardOrder();
   readonly #abort = new AbortController();
   #readable = false;
+  /** What was read last is too long to be passed on. */
+  #tooLong = false;
   /** The V pressed on the picture that makes the next paste event. */
-  #awaited: { shift: boolean } | null = null;
+  #awaited: { shift: boolean; command: boolean } | null = null;
   #enabled = false;
 
   constructor(options: ClipboardOptions) {
@@ -76,7 +92,8 @@ export class Clipboard {
   }
 
   async remoteText(text: string): Promise<void> {
-    if (text.length > LONGEST_TEXT) return;
+    if (isTooLong(text)) return;
+    this.#tooLong = false;
     this.#order.remoteText(text);
     let written = false;
     try {
@@ -113,6 +130,7 @@ export class Clipboard {
     if (!this.#enabled || !this.#readable || !document.hasFocus()) return;
     try {
       const text = await navigator.clipboard.readText();
+      this.#tooLong = isTooLong(text);
       if (this.#order.takeLocal(text)) this.#options.send(text);
     } catch {
       // Focus was lost meanwhile, or the clipboard holds no text.
@@ -124,19 +142,26 @@ export class Clipboard {
     const key = event.key.toLowerCase();
     if (key === 'c' || key === 'x') this.#order.copiedInSession();
     if (key !== 'v') return;
-    if (this.#readable || event.repeat) return;
-    this.#awaited = { shift: event.shiftKey };
+    if (this.#readable && this.#tooLong && !event.repeat) this.#options.onTooLong();
+    // On a Mac Command+V makes a paste event, and Ctrl+V none; Command is no key that GIMP has.
+    const mac = isMac();
+    const awaits = mac ? event.metaKey : !this.#readable;
+    if (!awaits || (event.repeat && !mac)) return;
     event.stopPropagation();
+    if (event.repeat) event.preventDefault();
+    else this.#awaited = { shift: event.shiftKey, command: mac };
   }
 
   // Its target says little: Firefox sends it to where text is selected, not to where the focus is.
   #paste(event: ClipboardEvent): void {
     const awaited = this.#awaited;
     this.#awaited = null;
-    if (!this.#enabled || this.#readable || !awaited) return;
+    if (!this.#enabled || !awaited) return;
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
     if (this.#order.takeLocal(text)) this.#options.send(text);
-    this.#options.typePaste(awaited.shift);
+    else if (isTooLong(text)) this.#options.onTooLong();
+    if (awaited.command) this.#options.typeWholePaste(awaited.shift);
+    else this.#options.typePaste(awaited.shift);
   }
 }

@@ -2,7 +2,7 @@
 // Ctrl+V where the browser does not let the page read the clipboard: the V is typed when the text has arrived.
 import { afterEach, expect, test, vi } from 'vitest';
 
-import { Clipboard } from './clipboard';
+import { Clipboard, LONGEST_TEXT } from './clipboard';
 
 vi.spyOn(navigator.permissions, 'query').mockRejectedValue(new TypeError('no such permission'));
 
@@ -14,19 +14,22 @@ const clipboard = new Clipboard({
   element,
   send: (text) => done.push(`send ${text}`),
   typePaste: (shift) => done.push(shift ? 'type V' : 'type v'),
+  typeWholePaste: (shift) => done.push(shift ? 'type Ctrl+Shift+V' : 'type Ctrl+V'),
   onRemoteText: () => undefined,
+  onTooLong: () => done.push('too long'),
 });
 clipboard.enabled = true;
 
 afterEach(() => {
+  vi.restoreAllMocks();
   done.length = 0;
 });
 
-function press(key: string, shiftKey: boolean): boolean {
+function press(key: string, shiftKey: boolean, held: KeyboardEventInit = { ctrlKey: true }): boolean {
   let arrived = false;
   const listener = () => (arrived = true);
   canvas.addEventListener('keydown', listener, { once: true });
-  canvas.dispatchEvent(new KeyboardEvent('keydown', { key, ctrlKey: true, shiftKey, bubbles: true }));
+  canvas.dispatchEvent(new KeyboardEvent('keydown', { key, shiftKey, bubbles: true, ...held }));
   canvas.removeEventListener('keydown', listener);
   return arrived;
 }
@@ -43,12 +46,31 @@ test('the text goes first, then the V', () => {
   expect(done).toEqual(['send ochre', 'type v']);
 });
 
+test('too long a text is told of, and the V is typed all the same', () => {
+  press('v', false);
+  paste('ä'.repeat(LONGEST_TEXT / 2 + 1));
+  expect(done).toEqual(['too long', 'type v']);
+});
+
 test('Ctrl+Shift+V stays itself, and the next Ctrl+V too', () => {
   expect(press('V', true)).toBe(false);
   paste('umber');
   expect(press('v', false)).toBe(false);
   paste('umber');
   expect(done.filter((what) => what.startsWith('type'))).toEqual(['type V', 'type v']);
+});
+
+test('on a Mac Ctrl+V reaches the picture, for it makes no paste; Command+V is pasted as Ctrl+V', () => {
+  vi.spyOn(navigator, 'platform', 'get').mockReturnValue('MacIntel');
+  document.dispatchEvent(new Event('copy'));
+  expect(press('v', false)).toBe(true);
+  paste('from elsewhere');
+  expect(done).toEqual([]);
+  expect(press('v', false, { metaKey: true })).toBe(false);
+  paste('malachite');
+  expect(press('V', true, { metaKey: true })).toBe(false);
+  paste('malachite');
+  expect(done).toEqual(['send malachite', 'type Ctrl+V', 'type Ctrl+Shift+V']);
 });
 
 test('other keys reach the picture', () => {

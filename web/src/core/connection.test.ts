@@ -102,6 +102,23 @@ test('reopening keeps the picture and makes another transport', () => {
   expect(states()).toEqual(['connecting', 'connected', 'connecting', 'connected']);
 });
 
+test('another transport that is wanted during an attempt takes its place', async () => {
+  const { connection, transports } = setup();
+  connection.start();
+  transports[0]?.open();
+  transports[0]?.lose();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(transports).toHaveLength(2);
+  connection.reopen();
+  expect(transports[1]?.disconnected).toBe(true);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(transports).toHaveLength(3);
+  transports[1]?.open();
+  expect(connection.state.kind).toBe('reconnecting');
+  transports[2]?.open();
+  expect(connection.state.kind).toBe('connected');
+});
+
 test('a network that vanished is noticed although nothing is closed', async () => {
   const { connection, transports, probe, lost } = setup();
   connection.start();
@@ -112,15 +129,32 @@ test('a network that vanished is noticed although nothing is closed', async () =
     transports[0]!.received += 1000;
   }
   expect(probe).not.toHaveBeenCalled();
-  // At rest, but the server answers.
+  expect(transports[0]?.pings).toBe(0);
+  // At rest: both are asked, for the server's answer says nothing of the picture's own connection.
   await vi.advanceTimersByTimeAsync(30_000);
   expect(probe).toHaveBeenCalled();
+  expect(transports[0]?.pings).toBe(probe.mock.calls.length);
   expect(connection.state.kind).toBe('connected');
   probe.mockResolvedValue('unreachable');
   await vi.advanceTimersByTimeAsync(16_000);
   expect(connection.state.kind).toBe('reconnecting');
   expect(lost).toEqual([transports[0]]);
   expect(transports[0]?.disconnected).toBe(true);
+});
+
+test('on another network what is open is asked for a sign of life, and what is waited for is tried at once', async () => {
+  const { connection, transports } = setup();
+  connection.start();
+  connection.check();
+  expect(transports[0]?.pings).toBe(0);
+  transports[0]?.open();
+  connection.check();
+  expect(transports[0]?.pings).toBe(1);
+  // It gave none.
+  transports[0]?.lose();
+  connection.check();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(transports).toHaveLength(2);
 });
 
 test('a session that ended without a word is noticed', async () => {

@@ -42,7 +42,7 @@ export interface ConnectionOptions {
 
 /** A transport that has not opened by then is given up, milliseconds. */
 const OPEN_TIMEOUT = 15_000;
-/** A network that vanishes closes no WebSocket: after so long without a byte the server is asked, milliseconds. */
+/** A network that vanishes closes no WebSocket: after so long without a byte session and server are asked, milliseconds. */
 const QUIET = 15_000;
 /** The server told, so it is there to be asked what comes next, and at once. */
 const TOLD: readonly Loss[] = ['sessionEnded', 'signedOut', 'serverRestarting'];
@@ -80,6 +80,12 @@ export class Connection {
     this.#setState({ ...this.#state, retryAt: null });
   }
 
+  /** The network may be another, or the page was away: nothing that is open is trusted, and nothing is waited for. */
+  check(): void {
+    if (this.#state.kind === 'connected') this.#transport?.ping();
+    else this.retryNow();
+  }
+
   /** Begins anew with another transport: the person wants another one. */
   reopen(): void {
     switch (this.#state.kind) {
@@ -92,9 +98,9 @@ export class Connection {
         this.#drop();
         this.#setState({ kind: 'connecting' });
         break;
-      // It is made anew by itself.
+      // An attempt that is under way is one with the transport of before.
       case 'reconnecting':
-        this.retryNow();
+        this.#setState({ ...this.#state, retryAt: null });
         break;
       case 'idle':
       case 'ended':
@@ -143,7 +149,10 @@ export class Connection {
     const received = transport?.stats().received;
     this.#timer = setTimeout(async () => {
       if (!transport || attempt !== this.#attempt) return;
-      const probe = transport.stats().received === received ? await this.#options.probe() : 'running';
+      const quiet = transport.stats().received === received;
+      // The server may answer, by a connection of its own, while the session's is dead: the transport finds that out.
+      if (quiet) transport.ping();
+      const probe = quiet ? await this.#options.probe() : 'running';
       if (attempt !== this.#attempt) return;
       if (probe === 'running') this.#watch();
       else if (probe === 'unreachable') this.#lost(transport, 'lost');

@@ -115,6 +115,10 @@ export class FallbackTransport implements Transport {
     this.#shown?.transport.setFocusOnClick(on);
   }
 
+  ping(): void {
+    this.#shown?.transport.ping();
+  }
+
   copyPicture(into: HTMLCanvasElement): boolean {
     return this.#shown?.transport.copyPicture(into) ?? false;
   }

@@ -64,6 +64,10 @@ export const reservedChords: readonly Chord[] = [
   { label: 'Esc', action: 'Cancel', keys: [{ keysym: keysym.escape, code: 'Escape' }] },
 ];
 
+export function pasteChord(withShift: boolean): Chord {
+  return { label: 'Ctrl+V', action: 'Paste', keys: withShift ? [control, shift, letter('V')] : [control, letter('v')] };
+}
+
 /** Presses the keys in order and releases them in reverse. */
 export function pressChord(chord: Chord, send: (key: Key, down: boolean) => void): void {
   for (const key of chord.keys) send(key, true);

@@ -9,6 +9,8 @@ declare module '@novnc/novnc' {
   }
 
   export default class RFB {
+    /** Private; what a client says. */
+    static readonly messages: { fbUpdateRequest(sock: object, incremental: boolean, x: number, y: number, width: number, height: number): void };
     constructor(
       target: HTMLElement,
       urlOrChannel: string | WebSocket,
@@ -29,6 +31,10 @@ declare module '@novnc/novnc' {
     clipboardPasteFrom(text: string): void;
     /** Private; see `VncTransport`. */
     _handleKeyEvent: (keysym: number, code: string, down: boolean) => void;
+    /** Private; see `SessionInput`. */
+    readonly _keyboard: { _interruptAltGrSequence(): void };
+    /** Private; asks for a part of the picture. */
+    readonly _sock: object;
     /** Private; see `VncTransport`. */
     readonly _cursor: { readonly _hotSpot: { readonly x: number; readonly y: number }; move: (x: number, y: number) => void };
     addEventListener<K extends keyof RfbEvents>(type: K, listener: (event: RfbEvents[K]) => void): void;

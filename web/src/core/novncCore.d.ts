@@ -8,6 +8,8 @@ declare module 'novnc-core/input/keyboard.js' {
     ungrab(): void;
     /** Private; lets go of every key that is held. */
     _allKeysUp(): void;
+    /** Private; on Windows Ctrl is held back for 100 ms, until it is known not to be a part of AltGr. It is sent now. */
+    _interruptAltGrSequence(): void;
   }
 }
 

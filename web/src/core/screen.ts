@@ -1,6 +1,7 @@
 // The session's screen follows the browser's window: which size to ask for, and where to draw what came of it so that
 // one pixel of the session is one pixel of the display.
 
+import { backoff, type BackoffLimits } from './backoff';
 import type { PictureSize } from './transport';
 
 /** The session's screen: device pixels and `devicePixelRatio`. The server's limits are the agent's. */
@@ -67,7 +68,7 @@ export function place(picture: PictureSize, viewport: Viewport): Placement {
 
 export interface ScreenFollowerOptions {
   element: HTMLElement;
-  /** Asks the session for a screen. A rejection is taken as "not now": the next change asks again. */
+  /** Asks the session for a screen. Must end. A rejection is taken as "not now": it is asked a few times more. */
   request(screen: ScreenSize): Promise<unknown>;
   /** At every change of the room, at once. */
   onViewport(viewport: Viewport): void;
@@ -75,6 +76,9 @@ export interface ScreenFollowerOptions {
 
 /** Milliseconds of rest before a new size is asked for. */
 const DEBOUNCE = 150;
+/** Who was refused asks again after this, so often; then the next change does. */
+const AGAIN: BackoffLimits = { first: 2_000, longest: 30_000 };
+const MOST_AGAIN = 5;
 
 /** Watches the element's size and the device pixel ratio. At most one request is under way; the newest size wins. */
 export class ScreenFollower {
@@ -82,6 +86,8 @@ export class ScreenFollower {
   readonly #observer: ResizeObserver;
   readonly #abort = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #againTimer: ReturnType<typeof setTimeout> | undefined;
+  #refusals = 0;
   #ratioQuery: AbortController | null = null;
   #asked: ScreenSize | null = null;
   #busy = false;
@@ -108,12 +114,13 @@ export class ScreenFollower {
   set enabled(enabled: boolean) {
     this.#enabled = enabled;
     if (enabled) this.insist();
-    else clearTimeout(this.#timer);
+    else this.#stopTimers();
   }
 
   /** Asks once more, although nothing changed here: somebody else may have asked for another screen since. */
   insist(): void {
     this.#asked = null;
+    this.#refusals = 0;
     void this.#ask();
   }
 
@@ -121,8 +128,13 @@ export class ScreenFollower {
     this.#observer.disconnect();
     this.#abort.abort();
     this.#ratioQuery?.abort();
-    clearTimeout(this.#timer);
+    this.#stopTimers();
     this.#enabled = false;
+  }
+
+  #stopTimers(): void {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#againTimer);
   }
 
   // A media query that stops matching is the only event there is for a change of the ratio.
@@ -142,6 +154,7 @@ export class ScreenFollower {
   #changed(): void {
     this.#options.onViewport(this.viewport);
     if (!this.#enabled) return;
+    this.#refusals = 0;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#ask(), DEBOUNCE);
   }
@@ -153,10 +166,15 @@ export class ScreenFollower {
     if (asked && asked.width === wanted.width && asked.height === wanted.height && asked.scale === wanted.scale) return;
     this.#busy = true;
     this.#asked = wanted;
+    clearTimeout(this.#againTimer);
     try {
       await this.#options.request(wanted);
+      this.#refusals = 0;
     } catch {
       this.#asked = null;
+      if (this.#enabled && ++this.#refusals <= MOST_AGAIN) {
+        this.#againTimer = setTimeout(() => void this.#ask(), backoff(this.#refusals, AGAIN));
+      }
       return;
     } finally {
       this.#busy = false;

@@ -1,9 +1,9 @@
 // One session on the screen: the picture, kept connected and as large as its window, with keyboard and clipboard.
 // Knows nothing of the page around it.
 
-import { Clipboard } from './clipboard';
+import { Clipboard, isTooLong } from './clipboard';
 import { Connection, type ConnectionState, type EndCause, type Probe } from './connection';
-import { type Chord, keysym, keysymOf, pressChord } from './keys';
+import { type Chord, keysym, keysymOf, pasteChord, pressChord } from './keys';
 import { TrackpadPinch } from './pinch';
 import { place, ScreenFollower, type ScreenSize, type Viewport } from './screen';
 import type { Choice, PictureSize, ProofResult, TransportFactory, TransportStats } from './transport';
@@ -21,6 +21,8 @@ export interface SessionViewOptions {
   onExact(exact: boolean): void;
   onChosen(choice: Choice): void;
   onRemoteText(text: string, written: boolean): void;
+  /** A text is longer than what the session takes. */
+  onTooLong(): void;
   /** Ctrl+Alt+Shift+M: the way out of the picture for those who use no mouse. */
   onLeavePicture(): void;
 }
@@ -77,7 +79,9 @@ export class SessionView {
       element,
       send: (text) => this.#connection.transport?.sendClipboard(text),
       typePaste: (shift) => this.sendKey(keysymOf(shift ? 'V' : 'v'), 'KeyV'),
+      typeWholePaste: (shift) => this.sendChord(pasteChord(shift)),
       onRemoteText: options.onRemoteText,
+      onTooLong: options.onTooLong,
     });
     this.#pinch = new TrackpadPinch(element, (down) => this.sendKey(keysym.control, 'ControlLeft', down));
     this.#follower = new ScreenFollower({
@@ -93,7 +97,8 @@ export class SessionView {
     const signal = this.#abort.signal;
     // Of several windows on one session, the one in use decides on its screen.
     window.addEventListener('focus', () => !this.#oneToOne && this.#follower.insist(), { signal });
-    window.addEventListener('online', () => this.#connection.retryNow(), { signal });
+    window.addEventListener('online', () => this.#connection.check(), { signal });
+    document.addEventListener('visibilitychange', () => !document.hidden && this.#connection.check(), { signal });
     element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
   }
 
@@ -137,8 +142,14 @@ export class SessionView {
     pressChord(chord, (key, down) => this.sendKey(key.keysym, key.code, down));
   }
 
-  sendText(text: string): void {
+  /** False when it was not sent. */
+  sendText(text: string): boolean {
+    if (isTooLong(text)) {
+      this.#options.onTooLong();
+      return false;
+    }
     this.#connection.transport?.sendClipboard(text);
+    return true;
   }
 
   /** While the on-screen keyboard is shown, touching the picture must not take the focus from it. */

@@ -137,6 +137,8 @@ export interface Transport {
   /** Whether touching the picture takes the focus; not while the on-screen keyboard is shown. */
   setFocusOnClick(on: boolean): void;
 
+  /** Asks the session for a sign of life: when not a byte comes for some seconds, the transport closes as lost. */
+  ping(): void;
   /** Copies the picture as it is now; false while there is none. Works after `closed` too. */
   copyPicture(into: HTMLCanvasElement): boolean;
   stats(): TransportStats;

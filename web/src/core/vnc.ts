@@ -2,6 +2,7 @@
 
 import RFB from '@novnc/novnc';
 
+import { Silence } from './silence';
 import { type Loss, lossOf, NO_FIGURES, type ProofResult, type Transport, type TransportListener, type TransportStats } from './transport';
 
 // TigerVNC's best: flat areas exact, photographs as JPEG without chroma subsampling, 4 of 255 away at most.
@@ -19,9 +20,14 @@ export class VncTransport implements Transport {
   #observer: MutationObserver | null = null;
   #paintTimer: ReturnType<typeof setTimeout> | undefined;
   #asked = false;
+  /** noVNC has disconnected. */
+  #gone = false;
+  readonly #abort = new AbortController();
   #closed = false;
   #loss: Loss = 'lost';
   #received = 0;
+  readonly #silence = new Silence({ ask: () => this.ping(), onSilence: () => this.#end('lost') });
+  #listener: TransportListener | null = null;
 
   /** `url`: the WebSocket of the session, `ws:` or `wss:`. The picture fills `element`, keeping its proportions. */
   constructor(element: HTMLElement, url: string) {
@@ -30,11 +36,13 @@ export class VncTransport implements Transport {
   }
 
   connect(listener: TransportListener): void {
+    this.#listener = listener;
     const socket = new WebSocket(this.#url, ['binary']);
     socket.binaryType = 'arraybuffer';
     this.#socket = socket;
     socket.addEventListener('message', (event: MessageEvent<ArrayBuffer>) => {
       this.#received += event.data.byteLength;
+      this.#silence.heard();
     });
     socket.addEventListener('close', (event) => {
       this.#loss = lossOf(event.code);
@@ -60,11 +68,16 @@ export class VncTransport implements Transport {
     rfb.addEventListener('connect', () => this.#awaitPaint(listener));
     rfb.addEventListener('clipboard', (event) => listener('clipboard', { text: event.detail.text }));
     rfb.addEventListener('disconnect', () => {
-      this.#closed = true;
-      clearTimeout(this.#paintTimer);
-      this.#observer?.disconnect();
-      listener('closed', { loss: this.#loss });
+      this.#gone = true;
+      this.#end(this.#loss);
     });
+
+    // On Windows noVNC holds Ctrl back until it is known not to be AltGr: it belongs to the click or the wheel. Before noVNC
+    // hears of these.
+    for (const type of ['mousedown', 'wheel']) {
+      const flush = () => rfb._keyboard._interruptAltGrSequence();
+      this.#element.addEventListener(type, flush, { capture: true, passive: true, signal: this.#abort.signal });
+    }
 
     const canvas = this.#element.querySelector('canvas');
     this.#canvas = canvas;
@@ -84,11 +97,14 @@ export class VncTransport implements Transport {
     if (this.#asked) return;
     this.#asked = true;
     clearTimeout(this.#paintTimer);
-    if (!this.#closed) this.#rfb?.disconnect();
+    this.#silence.stop();
+    this.#abort.abort();
+    if (!this.#gone) this.#rfb?.disconnect();
     this.#socket?.close();
   }
 
   sendKey(keysym: number, code: string, down?: boolean): void {
+    this.#rfb?._keyboard._interruptAltGrSequence();
     this.#rfb?.sendKey(keysym, code, down);
   }
 
@@ -109,6 +125,14 @@ export class VncTransport implements Transport {
     if (this.#rfb) this.#rfb.focusOnClick = on;
   }
 
+  // VNC has no such question; a pixel that is asked for is sent although it has not changed.
+  ping(): void {
+    const rfb = this.#rfb;
+    if (!rfb || this.#asked || this.#closed || this.#socket?.readyState !== WebSocket.OPEN) return;
+    RFB.messages.fbUpdateRequest(rfb._sock, false, 0, 0, 1, 1);
+    this.#silence.asked();
+  }
+
   copyPicture(into: HTMLCanvasElement): boolean {
     const canvas = this.#canvas;
     if (!canvas || canvas.width === 0 || canvas.height === 0) return false;
@@ -126,6 +150,15 @@ export class VncTransport implements Transport {
 
   prove(): Promise<ProofResult> {
     return Promise.resolve('unable');
+  }
+
+  #end(loss: Loss): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#paintTimer);
+    this.#silence.stop();
+    this.#observer?.disconnect();
+    this.#listener?.('closed', { loss });
   }
 
   // The canvas is transparent until noVNC has drawn the first update.

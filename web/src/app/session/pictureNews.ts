@@ -18,17 +18,30 @@ export class PictureTeller {
   readonly #sessionId: string;
   readonly #channel = open();
   #choice: Choice | null = null;
+  #left = false;
 
   constructor(sessionId: string) {
     this.#sessionId = sessionId;
     this.#channel?.addEventListener('message', ({ data }: MessageEvent<News>) => {
-      if (data.news === 'asked' && data.sessionId === sessionId && this.#choice) this.tell(this.#choice);
+      if (data.news === 'asked' && data.sessionId === sessionId && this.#choice && !this.#left) this.tell(this.#choice);
     });
   }
 
   tell(choice: Choice | null): void {
     this.#choice = choice;
     this.#send({ news: 'told', sessionId: this.#sessionId, choice });
+  }
+
+  /** The page is left; perhaps it is only put aside. */
+  left(): void {
+    this.#left = true;
+    this.#send({ news: 'told', sessionId: this.#sessionId, choice: null });
+  }
+
+  /** The page was put aside and is back. */
+  back(): void {
+    this.#left = false;
+    this.tell(this.#choice);
   }
 
   stop(): void {
@@ -45,7 +58,10 @@ export class PictureTeller {
 export function hearOfPicture(sessionId: string, onTold: (choice: Choice | null) => void): () => void {
   const channel = open();
   channel?.addEventListener('message', ({ data }: MessageEvent<News>) => {
-    if (data.news === 'told' && data.sessionId === sessionId) onTold(data.choice);
+    if (data.news !== 'told' || data.sessionId !== sessionId) return;
+    onTold(data.choice);
+    // Another tab may show it as well.
+    if (data.choice === null) channel.postMessage(asked);
   });
   const asked: News = { news: 'asked', sessionId };
   channel?.postMessage(asked);

@@ -1,5 +1,6 @@
 // How the picture travels, in words.
 
+import type { TransportPin } from '../../core/chooser';
 import type { Choice, PassedOver, ProofResult, TransportKind } from '../../core/transport';
 
 export const transportNames: Record<TransportKind, string> = {
@@ -27,6 +28,14 @@ export function choiceWhy({ kind, pinned, passedOver }: Choice): string {
   const [best] = passedOver;
   if (!best) return 'the best there is';
   return kind === 'vnc' ? noStream[best.why] : noWebrtc[best.why];
+}
+
+/** Attempts in a row after which a transport that was chosen may be the reason. */
+const MOST_FAILURES = 2;
+
+/** While the picture does not come back: what was chosen, when another transport may do better. */
+export function pinWords(pin: TransportPin, failures: number): string | null {
+  return pin === 'auto' || failures <= MOST_FAILURES ? null : `You chose “${transportNames[pin]}”; another way may work.`;
 }
 
 export const proofWords: Record<ProofResult, string> = {

@@ -71,7 +71,9 @@ test('input that went another way is not sent again', async () => {
 
 test('a connection at rest is not pinged, unless figures are looked at', async () => {
   const { socket, engine, events } = await opened();
-  await vi.advanceTimersByTimeAsync(20_000);
+  await vi.advanceTimersByTimeAsync(3_000);
+  socket.receive(pongBytes(1));
+  await vi.advanceTimersByTimeAsync(17_000);
   const before = socket.messages('ping').length;
   await vi.advanceTimersByTimeAsync(60_000);
   expect(socket.messages('ping')).toHaveLength(before);
@@ -86,6 +88,35 @@ test('a connection at rest is not pinged, unless figures are looked at', async (
   const told = events.length;
   await vi.advanceTimersByTimeAsync(5_000);
   expect(events.length - told).toBe(10);
+});
+
+test('a connection that swallows what is asked is lost', async () => {
+  const { socket, engine, events } = await opened();
+  await vi.advanceTimersByTimeAsync(9_999);
+  // Any message is an answer to the ping of the beginning.
+  socket.receive(statsBytes(1, 2));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(events.at(-1)?.event).not.toBe('closed');
+  const move = { number: 1, atUs: 0, at: 0, action: 'move', x: 1, y: 2 } as const;
+  engine.take({ command: 'input', events: [move], unsent: [move] });
+  await vi.advanceTimersByTimeAsync(9_999);
+  expect(events.at(-1)?.event).not.toBe('closed');
+  await vi.advanceTimersByTimeAsync(1);
+  expect(events.at(-1)).toEqual({ event: 'closed', code: 1006 });
+  // A browser throws when asked to close with that.
+  expect(socket.closedWith).toBe(undefined);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test('video that comes by WebRTC is no sign of life of the WebSocket', async () => {
+  const { engine, events } = await opened();
+  const port = { close: () => undefined } as MessagePort;
+  engine.take({ command: 'units', port });
+  engine.take({ command: 'ping' });
+  await vi.advanceTimersByTimeAsync(7_000);
+  port.onmessage?.({ data: { timestamp: 1, data: new ArrayBuffer(8) } } as MessageEvent);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(events.at(-1)).toEqual({ event: 'closed', code: 1006 });
 });
 
 test.each<[string, ArrayBuffer | string]>([
@@ -116,6 +147,66 @@ test('a lost picture is asked for anew, but not for ever', async () => {
   expect(events.at(-1)).toEqual({ event: 'closed', code: 4400 });
 });
 
+test('a decoder that fails again and again is done without, and that is told before the end', async () => {
+  vi.spyOn(console, 'warn').mockReturnValue(undefined);
+  const decoders: { fail(): void }[] = [];
+  vi.stubGlobal('EncodedVideoChunk', class {});
+  vi.stubGlobal(
+    'VideoDecoder',
+    class {
+      static isConfigSupported = () => Promise.resolve({ supported: true });
+      readonly fail: () => void;
+      constructor({ error }: { error: (error: unknown) => void }) {
+        this.fail = () => error(new Error('broken'));
+        decoders.push(this);
+      }
+      configure() {}
+      decode() {}
+      close() {}
+    },
+  );
+  const { socket, events } = await opened();
+  expect(socket.messages('hello')).toMatchObject([{ video: ['h264', 'h264Yuv444'] }]);
+  const video: SentOp = { op: 'video', rect: { x: 0, y: 0, width: 8, height: 4 } };
+  let seq = 1;
+  const fail = () => {
+    socket.receive(updateBytes(++seq, [SIZE, video]));
+    decoders.at(-1)?.fail();
+  };
+  // Once in a while the graphics card is reset, and that is no reason.
+  for (let i = 0; i < 6; i++) {
+    fail();
+    await vi.advanceTimersByTimeAsync(3_000);
+    socket.receive(statsBytes(1, 2));
+    await vi.advanceTimersByTimeAsync(37_000);
+  }
+  expect(socket.messages('refresh')).toHaveLength(6);
+  fail();
+  fail();
+  expect(events.slice(-2)).toEqual([{ event: 'noVideo' }, { event: 'closed', code: 1006 }]);
+});
+
+test('a page that was told so wants no video', async () => {
+  vi.stubGlobal('VideoDecoder', class {
+    static isConfigSupported = () => Promise.resolve({ supported: true });
+  });
+  const { engine } = created();
+  const socket = started(engine, new FakeCanvas(), { video: false });
+  socket.open();
+  await vi.waitFor(() => expect(socket.messages('hello')).toMatchObject([{ video: [] }]));
+});
+
+test('a canvas that was taken away is asked for anew, and is not exact until it is drawn', async () => {
+  vi.spyOn(console, 'warn').mockReturnValue(undefined);
+  const { socket, events, canvas } = await opened();
+  expect(events.at(-1)).toEqual({ event: 'exact', exact: true });
+  canvas.dispatchEvent(new Event('contextrestored'));
+  expect(socket.messages('refresh')).toHaveLength(1);
+  expect(events.at(-1)).toEqual({ event: 'exact', exact: false });
+  socket.receive(updateBytes(2, [SIZE, FILL], { exact: true }));
+  expect(events.at(-1)).toEqual({ event: 'exact', exact: true });
+});
+
 test('proves what is on the canvas', async () => {
   const { socket, engine, events, canvas } = await opened();
   const proofs = () => events.flatMap((event) => (event.event === 'proof' ? [event.proof] : []));
@@ -134,9 +225,31 @@ test('proves what is on the canvas', async () => {
   await vi.advanceTimersByTimeAsync(4_000);
   socket.receive(proofBytes(7, 8, 4, sha256));
   await vi.waitFor(() => expect(proofs().at(-1)).toBe('moving'));
+  vi.stubGlobal('OffscreenCanvas', canvases(1));
+  socket.receive(proofBytes(1, 8, 4, sha256));
+  await vi.waitFor(() => expect(proofs().at(-1), 'reads what was not drawn').toBe('unable'));
+  vi.stubGlobal('OffscreenCanvas', canvases(0));
+  socket.receive(proofBytes(1, 8, 4, sha256));
+  await vi.waitFor(() => expect(proofs().at(-1)).toBe('same'));
   vi.stubGlobal('crypto', {});
   socket.receive(proofBytes(1, 8, 4, sha256));
   await vi.waitFor(() => expect(proofs().at(-1)).toBe('unable'));
+});
+
+test('a proof that no answer comes to ends, and one that cannot be made says so', async () => {
+  const { socket, engine, events } = await opened();
+  const proofs = () => events.flatMap((event) => (event.event === 'proof' ? [event.proof] : []));
+  engine.take({ command: 'prove' });
+  await vi.advanceTimersByTimeAsync(3_000);
+  socket.receive(statsBytes(1, 2));
+  await vi.advanceTimersByTimeAsync(4_999);
+  expect(proofs()).toEqual([]);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(proofs()).toEqual(['moving']);
+  vi.stubGlobal('crypto', { subtle: { digest: () => Promise.reject(new Error('no memory')) } });
+  engine.take({ command: 'prove' });
+  socket.receive(proofBytes(1, 8, 4, new Uint8Array(32)));
+  await vi.waitFor(() => expect(proofs()).toEqual(['moving', 'unable']));
 });
 
 test('a closed WebSocket is the end, told once', async () => {
@@ -153,7 +266,7 @@ class FakeSocket {
   static last: FakeSocket | null = null;
   binaryType = '';
   readyState = 0;
-  closedWith: number | null = null;
+  closedWith: number | null | undefined = null;
   readonly #sent: Uint8Array[] = [];
   readonly #listeners = new Map<string, (event: object) => void>();
 
@@ -182,7 +295,7 @@ class FakeSocket {
     this.#sent.push(data);
   }
 
-  close(code: number): void {
+  close(code?: number): void {
     this.closedWith = code;
   }
 
@@ -210,13 +323,32 @@ class FakeSocket {
 }
 
 /** Draws nothing; has pixels to be read. */
-class FakeCanvas {
+class FakeCanvas extends EventTarget {
   width = 0;
   height = 0;
   readonly pixels = new Uint8ClampedArray(8 * 4 * 4).fill(7);
-  getContext() {
+  getContext(): object {
     return { fillRect: () => undefined, drawImage: () => undefined, getImageData: () => ({ data: this.pixels }) };
   }
+}
+
+/** Holds what is drawn pixel by pixel, or the picture when that is drawn; reads `noise` too much of one pixel. */
+function canvases(noise: number) {
+  return class extends FakeCanvas {
+    override getContext(): object {
+      const filled: number[] = [];
+      const context = {
+        fillStyle: '',
+        fillRect: () => filled.push(...(context.fillStyle.match(/\d+/g) ?? []).map(Number), 255),
+        drawImage: () => undefined,
+        getImageData: () => {
+          const data = filled.length > 0 ? Uint8ClampedArray.from(filled) : this.pixels;
+          return { data: data.map((value, at) => (at === 5 ? value + noise : value)) };
+        },
+      };
+      return context;
+    }
+  };
 }
 
 function created() {
@@ -225,9 +357,9 @@ function created() {
   return { engine, events, kinds: () => events.map(({ event }) => event).filter((event) => event !== 'figures') };
 }
 
-function started(engine: StreamEngine, canvas = new FakeCanvas()): FakeSocket {
-  vi.stubGlobal('OffscreenCanvas', class extends FakeCanvas {});
-  engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as OffscreenCanvas, view, cachePixels: 1_000 });
+function started(engine: StreamEngine, canvas = new FakeCanvas(), { video = true } = {}): FakeSocket {
+  vi.stubGlobal('OffscreenCanvas', canvases(0));
+  engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as OffscreenCanvas, view, cachePixels: 1_000, video });
   if (!FakeSocket.last) throw new Error('no WebSocket was made');
   return FakeSocket.last;
 }

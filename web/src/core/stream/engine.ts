@@ -2,6 +2,7 @@
 // a worker as well; what it is told and what it tells are plain objects that can be posted.
 
 import { type AgentFigures, NOT_UNDERSTOOD, type ProofResult } from '../transport';
+import { Silence } from '../silence';
 import { Latency } from './latency';
 import type { SentEvent } from './inputSender';
 import {
@@ -17,7 +18,7 @@ import {
 } from './messages';
 import { Painter } from './painter';
 import { RtpDecoder, type RtpUnit } from './rtp';
-import { CanvasSurface } from './surface';
+import { CanvasSurface, readsTruly } from './surface';
 import { TileCache } from './tileCache';
 import { TileDecoder } from './tiles';
 import { supportedVideo, WebCodecsDecoder } from './video';
@@ -27,7 +28,7 @@ import { decodeToClient, encodeToAgent, WireError } from './wire';
 export type TimedAction = Action & { at: number };
 
 export type EngineCommand =
-  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number }
+  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number; video: boolean }
   /** What a person did; `unsent` is sent on this channel, the others went another way. */
   | { command: 'input'; events: readonly SentEvent[]; unsent: readonly InputEvent[] }
   /** For the agent. */
@@ -37,6 +38,8 @@ export type EngineCommand =
   | { command: 'clipboard'; text: string }
   | { command: 'view'; view: ViewState }
   | { command: 'prove' }
+  /** Is anybody there? */
+  | { command: 'ping' }
   /** Whether figures are looked at: then the round trip is measured all the time. */
   | { command: 'watched'; watched: boolean }
   | { command: 'stop' };
@@ -55,6 +58,8 @@ export type EngineEvent =
   | { event: 'taken'; number: number }
   /** An access unit named by an update does not come. */
   | { event: 'missed' }
+  /** This browser says that it decodes video, and does not: the next connection should do without. Closed follows. */
+  | { event: 'noVideo' }
   /** The first picture is drawn. */
   | { event: 'open' }
   /** The last one, with the WebSocket's close code. */
@@ -84,14 +89,21 @@ const TELL = 500;
 /** A picture lost so often within `LOSSES_WITHIN` milliseconds will not be found again. */
 const MOST_LOSSES = 5;
 const LOSSES_WITHIN = 10_000;
+/** A decoder that failed so often within `FAILURES_WITHIN` milliseconds will fail again. */
+const MOST_FAILURES = 3;
+const FAILURES_WITHIN = 60_000;
 /** Milliseconds for which a picture that keeps changing is asked about, and between the questions. */
 const PROVE_FOR = 4_000;
 const PROVE_AGAIN = 200;
+/** Milliseconds after which no answer is an answer. */
+const PROVE_LONGEST = PROVE_FOR + 4_000;
 /** Milliseconds until an access unit is given up that could have been sent again meanwhile, beside three round trips. */
 const SHORTEST_PATIENCE = 150;
 const LONGEST_PATIENCE = 600;
 /** Close code of who leaves. */
 const NORMAL = 1000;
+/** What browsers say of a connection that broke off; none may be closed with it. */
+const BROKEN_OFF = 1006;
 
 /** Milliseconds since the epoch, finely; the same in page and worker. */
 const now = () => performance.timeOrigin + performance.now();
@@ -99,6 +111,7 @@ const now = () => performance.timeOrigin + performance.now();
 export class StreamEngine {
   readonly #tell: (event: EngineEvent, transfer?: Transferable[]) => void;
   readonly #latency = new Latency();
+  readonly #silence = new Silence({ ask: () => this.#ping(), onSilence: () => this.#stop(BROKEN_OFF) });
   #socket: WebSocket | null = null;
   #painter: Painter | null = null;
   #surface: CanvasSurface | null = null;
@@ -111,7 +124,9 @@ export class StreamEngine {
   #stopped = false;
   #exact = false;
   #losses: number[] = [];
+  #failures: number[] = [];
   #proveUntil = 0;
+  #proveTimer: ReturnType<typeof setTimeout> | undefined;
   #received = 0;
   /** Arrival and length of the last second's messages, and when its updates were drawn. */
   #arrivals: { at: number; bytes: number }[] = [];
@@ -154,7 +169,12 @@ export class StreamEngine {
         break;
       case 'prove':
         this.#proveUntil = now() + PROVE_FOR;
+        clearTimeout(this.#proveTimer);
+        this.#proveTimer = setTimeout(() => this.#tellProof('moving'), PROVE_LONGEST);
         this.#send({ kind: 'prove', id: 1 });
+        break;
+      case 'ping':
+        this.#ping();
         break;
       case 'watched':
         this.#watched = command.watched;
@@ -166,12 +186,12 @@ export class StreamEngine {
     }
   }
 
-  #start({ url, canvas, view, cachePixels }: Extract<EngineCommand, { command: 'start' }>): void {
+  #start({ url, canvas, view, cachePixels, video: wanted }: Extract<EngineCommand, { command: 'start' }>): void {
     this.#view = view;
     const socket = new WebSocket(url, ['binary']);
     socket.binaryType = 'arraybuffer';
     this.#socket = socket;
-    const decoders = Promise.all([TileDecoder.create(), supportedVideo()]);
+    const decoders = Promise.all([TileDecoder.create(), wanted ? supportedVideo() : []]);
     decoders.then(([tiles]) => this.#ready(canvas, tiles, new TileCache(cachePixels))).catch(() => this.#stop(NOT_UNDERSTOOD));
 
     socket.addEventListener('open', () => {
@@ -189,11 +209,10 @@ export class StreamEngine {
 
   #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder, cache: TileCache): void {
     if (this.#stopped) return;
-    const surface = new CanvasSurface(canvas);
-    const failed = (error: unknown) => painter.videoFailed(error);
+    const surface = new CanvasSurface(canvas, () => painter.lose('the canvas was lost'));
     const patience = () => Math.min(LONGEST_PATIENCE, SHORTEST_PATIENCE + 3 * (this.#rtt ?? LONGEST_PATIENCE));
-    const video = new RtpDecoder(new WebCodecsDecoder(failed), patience, (error) => {
-      failed(error);
+    const video = new RtpDecoder(new WebCodecsDecoder((error) => this.#videoFailed(error)), patience, (error) => {
+      painter.lose(error);
       this.#tell({ event: 'missed' });
     });
     const painter = new Painter({
@@ -220,6 +239,7 @@ export class StreamEngine {
 
   #arrived(data: ArrayBuffer, arrived: number): void {
     if (this.#stopped) return;
+    this.#silence.heard();
     this.#count(data.byteLength, arrived);
     if (this.#early) this.#early.push({ data, arrived });
     else this.#message(data, arrived);
@@ -265,7 +285,7 @@ export class StreamEngine {
         }
         break;
       case 'proof':
-        void this.#prove(message);
+        this.#prove(message).catch(() => this.#tellProof('unable'));
         break;
       case 'stats':
         this.#agent = { tilesMs: message.tilesMs, videoMs: message.videoMs };
@@ -299,6 +319,18 @@ export class StreamEngine {
     this.#tellExact();
   }
 
+  #videoFailed(error: unknown): void {
+    const at = now();
+    this.#failures = [...this.#failures.filter((failure) => at - failure < FAILURES_WITHIN), at];
+    if (this.#failures.length < MOST_FAILURES) {
+      this.#painter?.lose(error);
+      return;
+    }
+    console.warn('This browser does not decode video:', error);
+    this.#tell({ event: 'noVideo' });
+    this.#stop(BROKEN_OFF);
+  }
+
   #tellExact(): void {
     const exact = this.#painter?.exact ?? false;
     if (exact === this.#exact) return;
@@ -314,20 +346,26 @@ export class StreamEngine {
 
   async #prove(proof: Proof): Promise<void> {
     const surface = this.#surface;
-    if (!('subtle' in crypto)) {
-      this.#tell({ event: 'proof', proof: 'unable' });
+    if (!('subtle' in crypto) || !readsTruly()) {
+      this.#tellProof('unable');
       return;
     }
     if (!surface || this.#painter?.settledAt !== proof.seq) {
       // A mark on a ruler may have followed the pointer.
       if (now() < this.#proveUntil) setTimeout(() => this.#send({ kind: 'prove', id: 1 }), PROVE_AGAIN);
-      else this.#tell({ event: 'proof', proof: 'moving' });
+      else this.#tellProof('moving');
       return;
     }
     const sameSize = surface.width === proof.width && surface.height === proof.height;
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', surface.read()));
     const same = sameSize && digest.every((byte, i) => byte === proof.sha256[i]);
-    this.#tell({ event: 'proof', proof: same ? 'same' : 'different' });
+    this.#tellProof(same ? 'same' : 'different');
+  }
+
+  #tellProof(proof: ProofResult): void {
+    if (this.#stopped) return;
+    clearTimeout(this.#proveTimer);
+    this.#tell({ event: 'proof', proof });
   }
 
   #input(events: readonly SentEvent[], unsent: readonly InputEvent[]): void {
@@ -368,8 +406,11 @@ export class StreamEngine {
   }
 
   #ping(): void {
+    if (this.#stopped) return;
     this.#pinged = { id: ++this.#pings, at: now() };
     this.#send({ kind: 'ping', id: this.#pings });
+    // The first picture has a limit of its own.
+    if (this.#opened) this.#silence.asked();
   }
 
   #tellFigures(): void {
@@ -395,15 +436,17 @@ export class StreamEngine {
   #stop(code: number): void {
     if (this.#stopped) return;
     // A closing handshake can take long when the network is gone.
-    this.#socket?.close(code);
+    this.#socket?.close(code === BROKEN_OFF ? undefined : code);
     this.#closed(code);
   }
 
   #closed(code: number): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    this.#silence.stop();
     clearTimeout(this.#pingTimer);
     clearTimeout(this.#tellTimer);
+    clearTimeout(this.#proveTimer);
     this.#painter?.stop();
     this.#units?.close();
     this.#tell({ event: 'closed', code });

@@ -43,6 +43,35 @@ test('a Ctrl of Windows that is one is sent after all', async () => {
   expect(sent()).toEqual(['65507/37 down', '65507/37 up']);
 });
 
+test('a Ctrl of Windows comes before what is clicked, turned or pasted with it', async () => {
+  vi.spyOn(navigator, 'platform', 'get').mockReturnValue('Win32');
+  for (const what of ['click', 'wheel', 'paste']) {
+    const { key, input, sent, element } = setup();
+    key('keydown', 'ControlLeft', 'Control');
+    element.dispatchEvent(new PointerEvent('pointermove', { clientX: 3 }));
+    if (what === 'click') element.dispatchEvent(new PointerEvent('pointerdown', { buttons: 1 }));
+    else if (what === 'wheel') element.dispatchEvent(new WheelEvent('wheel', { deltaY: 100 }));
+    else input.sendKey(0x76, 'KeyV');
+    await settled();
+    const after = { click: 'button', wheel: 'wheel', paste: '118/55 down' }[what];
+    const seen = sent();
+    expect(seen, what).toContain('65507/37 down');
+    expect(seen.indexOf('65507/37 down'), what).toBeLessThan(seen.indexOf(after ?? ''));
+    input.stop();
+  }
+});
+
+test('moving the pointer while AltGr is typed does not make Ctrl of it', async () => {
+  vi.spyOn(navigator, 'platform', 'get').mockReturnValue('Win32');
+  const { key, sent, element } = setup();
+  key('keydown', 'ControlLeft', 'Control');
+  element.dispatchEvent(new PointerEvent('pointermove', { clientX: 3 }));
+  element.dispatchEvent(new PointerEvent('pointerrawupdate', { clientX: 4 }));
+  key('keydown', 'AltRight', 'AltGraph');
+  await settled();
+  expect(sent().filter((what) => what !== 'move')).toEqual(['65027/108 down']);
+});
+
 test.each(['blur', 'pagehide'])('nothing sticks after %s', async (type) => {
   const { key, sent } = setup();
   key('keydown', 'ShiftLeft', 'Shift');
@@ -88,5 +117,5 @@ function setup() {
     Object.defineProperty(event, 'getModifierState', { value: () => false });
     element.dispatchEvent(event);
   };
-  return { input, key, sent: () => batches.flat(), messages: () => batches.length };
+  return { element, input, key, sent: () => batches.flat(), messages: () => batches.length };
 }

@@ -34,7 +34,11 @@ export class SessionInput {
     const { element } = options;
     const { signal } = this.#abort;
     const { picture, onFinger } = options;
-    const act = (action: Action, at: number) => this.#act(action, at);
+    const act = (action: Action, at: number) => {
+      // Ctrl belongs to the click or the wheel. Moves tell nothing: hands move while they type.
+      if (action.action === 'button' || action.action === 'wheel') this.#keyboard._interruptAltGrSequence();
+      this.#act(action, at);
+    };
     const onDown = () => this.focusOnClick && element.focus({ preventScroll: true });
     this.#pointer = new PointerInput({ element, picture, act, onDown }, signal);
     const control = (down: boolean) => this.sendKey(keysym.control, 'ControlLeft', down);
@@ -53,6 +57,8 @@ export class SessionInput {
 
   /** Presses, releases, or types (`down` left out) a key. */
   sendKey(keysym: number, code: string, down?: boolean): void {
+    // A Ctrl that is held back comes before.
+    this.#keyboard._interruptAltGrSequence();
     if (down !== false) this.#key(keysym, code, true);
     if (down !== true) this.#key(keysym, code, false);
   }

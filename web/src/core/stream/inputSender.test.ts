@@ -19,10 +19,12 @@ test('without a data channel everything goes the way that loses nothing', () => 
 test('keys and buttons are in every message until they are taken, hovering is not', () => {
   const { sender, sent } = setup();
   sender.take([key(true)]);
+  vi.advanceTimersByTime(8);
   sender.take([move(1), move(2)]);
   sender.take([key(false)]);
   expect(sent()).toEqual([[1], [1, 2, 3], [1, 3, 4]]);
   sender.taken(3);
+  vi.advanceTimersByTime(8);
   sender.take([move(3)]);
   expect(sent().at(-1)).toEqual([4, 5]);
 });
@@ -30,31 +32,111 @@ test('keys and buttons are in every message until they are taken, hovering is no
 test('no part of a stroke is left out', () => {
   const { sender, sent } = setup();
   sender.take([button(true)]);
+  vi.advanceTimersByTime(8);
   sender.take([move(1), move(2)]);
+  vi.advanceTimersByTime(8);
   sender.take([move(3)]);
   expect(sent().at(-1)).toEqual([1, 2, 3, 4]);
   sender.take([button(false)]);
+  vi.advanceTimersByTime(8);
   sender.take([move(4)]);
+  vi.advanceTimersByTime(8);
   sender.take([move(5)]);
   expect(sent().at(-1)).toEqual([1, 2, 3, 4, 5, 6, 7]);
   sender.taken(5);
+  vi.advanceTimersByTime(8);
   sender.take([move(6)]);
   expect(sent().at(-1)).toEqual([7, 8]);
 });
 
-test('what is not taken is sent again, and after a second another way', () => {
+test('moves go every few milliseconds, the first at once, and a click or a key takes them along without waiting', () => {
+  const { sender, sent } = setup();
+  sender.take([move(1)]);
+  vi.advanceTimersByTime(1);
+  sender.take([move(2)]);
+  vi.advanceTimersByTime(1);
+  sender.take([move(3)]);
+  expect(sent()).toEqual([[1]]);
+  vi.advanceTimersByTime(6);
+  expect(sent().at(-1)).toEqual([1, 2, 3]);
+  vi.advanceTimersByTime(1);
+  sender.take([move(4)]);
+  sender.take([button(true)]);
+  expect(sent().at(-1)).toEqual([3, 4, 5]);
+  sender.take([key(true)]);
+  expect(sent().at(-1)).toEqual([4, 5, 6]);
+  const before = sent().length;
+  vi.advanceTimersByTime(8);
+  expect(sent(), 'nothing is left to be sent').toHaveLength(before);
+});
+
+test('moves that wait are not lost with the data channel', () => {
+  const { sender, given, open } = setup();
+  sender.take([key(true)]);
+  sender.take([move(1)]);
+  open(false);
+  sender.closed();
+  expect(given().flat()).toEqual([1, 2]);
+  vi.advanceTimersByTime(5_000);
+  expect(given().flat()).toEqual([1, 2]);
+});
+
+test('a stroke of a fast mouse on a long way stays a stroke, and does not fill the line', () => {
+  const { sender, sent } = setup();
+  sender.take([button(true)]);
+  // 1000 a second for half a second, and each answer takes 120 ms.
+  for (let ms = 1; ms <= 500; ms++) {
+    vi.advanceTimersByTime(1);
+    const newest = sent().at(-1)?.at(-1) ?? 0;
+    if (ms % 8 === 0) setTimeout(() => sender.taken(newest), 120);
+    sender.take([move(ms)]);
+  }
+  const bytes = sent().reduce((sum, message) => sum + 3 + 13 * message.length, 0);
+  // A tenth of that are the moves themselves, once.
+  expect(bytes * 2 * 8).toBeLessThan(1_200_000);
+  for (const message of sent().slice(1)) {
+    // Every 8 ms there is a point of the line, in every message.
+    const gaps = message.slice(1).map((number, i) => number - (message[i] ?? 0));
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(9);
+  }
+});
+
+test('what is not taken is sent again, and after a second another way too; taken by that one only, the data channel is dead', () => {
   const { sender, sent, given, dead } = setup();
   sender.take([key(true)]);
   vi.advanceTimersByTime(70);
   expect(sent().length).toBeGreaterThan(1);
   expect(new Set(sent().map(String))).toEqual(new Set(['1']));
-  vi.advanceTimersByTime(1_100);
+  vi.advanceTimersByTime(1_300);
+  expect(given()).toEqual([[], [1]]);
+  // What comes now does not wait either.
+  sender.take([key(false)]);
+  expect(given()).toEqual([[], [1], [2]]);
+  expect(dead).not.toHaveBeenCalled();
+  sender.taken(2);
+  vi.advanceTimersByTime(500);
   expect(dead).toHaveBeenCalledTimes(1);
   sender.closed();
-  expect(given()).toEqual([[], [1]]);
   const before = sent().length;
   vi.advanceTimersByTime(5_000);
   expect(sent()).toHaveLength(before);
+  expect(given()).toHaveLength(3);
+});
+
+test('an agent that stood still is no dead data channel', () => {
+  const { sender, given, dead } = setup();
+  sender.take([key(true)]);
+  vi.advanceTimersByTime(3_000);
+  expect(given()).toEqual([[], [1]]);
+  // Both ways answer when it goes on, in any order.
+  sender.taken(1);
+  vi.advanceTimersByTime(100);
+  sender.heard();
+  sender.taken(1);
+  vi.advanceTimersByTime(5_000);
+  expect(dead).not.toHaveBeenCalled();
+  sender.take([key(false)]);
+  expect(given().at(-1), 'it is trusted again').toEqual([]);
 });
 
 test('what is taken is not sent again', () => {
@@ -70,6 +152,7 @@ test('what went on the other channel is repeated on the data channel until it is
   const { sender, sent, given, open } = setup({ open: false });
   sender.take([key(true)]);
   open(true);
+  vi.advanceTimersByTime(8);
   sender.take([move(1)]);
   expect(given()).toEqual([[1], []]);
   expect(sent()).toEqual([[1, 2]]);
@@ -83,10 +166,15 @@ test('a paste does not overtake its text', () => {
   sender.take([key(false)]);
   expect(sent()).toEqual([[1]]);
   expect(given()).toEqual([[], [1, 2], [3]]);
+  // Nor when what came before is sent again.
+  vi.advanceTimersByTime(70);
+  expect(sent()).toEqual([[1], [1]]);
   sender.taken(1);
+  vi.advanceTimersByTime(500);
   sender.take([move(2)]);
-  expect(sent()).toHaveLength(1);
+  expect(sent()).toHaveLength(2);
   sender.taken(2);
+  vi.advanceTimersByTime(8);
   sender.take([move(3)]);
   expect(sent().at(-1)).toEqual([3, 4, 5]);
 });

@@ -110,13 +110,10 @@ export class Media {
     const late = new Promise<RTCIceServer[]>((resolve) => setTimeout(() => resolve(none), ASKING));
     const iceServers = await Promise.race([this.#options.iceServers().catch(() => none), late]);
     if (this.#abort.signal.aborted || this.#peer) return;
-    const peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
-    this.#peer = peer;
-    this.#timer = setTimeout(() => this.#lost('no connection in time'), PATIENCE);
-    peer.addEventListener('connectionstatechange', () => {
-      if (peer === this.#peer && ['failed', 'disconnected', 'closed'].includes(peer.connectionState)) this.#lost(peer.connectionState);
-    });
+    let peer: RTCPeerConnection | null = null;
     try {
+      // It throws where there are too many, or a policy forbids it.
+      peer = this.#newPeer(iceServers);
       this.#addChannel(peer);
       if (takesFrames()) this.#addVideo(peer);
       await peer.setLocalDescription();
@@ -126,6 +123,16 @@ export class Media {
     } catch (error) {
       if (peer === this.#peer) this.#lost(error);
     }
+  }
+
+  #newPeer(iceServers: RTCIceServer[]): RTCPeerConnection {
+    const peer = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    this.#peer = peer;
+    this.#timer = setTimeout(() => this.#lost('no connection in time'), PATIENCE);
+    peer.addEventListener('connectionstatechange', () => {
+      if (peer === this.#peer && ['failed', 'disconnected', 'closed'].includes(peer.connectionState)) this.#lost(peer.connectionState);
+    });
+    return peer;
   }
 
   #addChannel(peer: RTCPeerConnection): void {

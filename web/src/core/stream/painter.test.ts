@@ -160,7 +160,7 @@ test('frames that nobody waits for any more are closed, and none is left open', 
   painter.take(update(2, [videoOp([at(0, 0, 4, 4)]), videoOp([at(0, 0, 4, 4)])]), 0);
   const kept = video.finish(RED);
   expect(kept.closed).toBe(0);
-  painter.videoFailed('broken');
+  painter.lose('broken');
   expect(kept.closed).toBe(1);
   expect(lost).toEqual(['broken']);
   expect(video.resets).toBe(1);

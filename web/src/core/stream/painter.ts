@@ -88,13 +88,18 @@ export class Painter {
     try {
       this.#take(update, arrived);
     } catch (error) {
-      this.#lose(error);
+      this.lose(error);
     }
   }
 
-  /** The decoder failed: what it was given will not come. */
-  videoFailed(reason: unknown): void {
-    this.#lose(reason);
+  /** The decoder failed and what it was given will not come, or what was drawn is gone. */
+  lose(reason: unknown): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    this.#clear();
+    this.#options.onLost(reason);
+    // The agent waits for what it has sent; the picture that it sends next does not depend on it.
+    if (this.#lastSeq !== null) this.#options.onDrawn(this.#lastSeq, 0);
   }
 
   stop(): void {
@@ -183,7 +188,7 @@ export class Painter {
       try {
         this.#drawWhatCan();
       } catch (error) {
-        this.#lose(error);
+        this.lose(error);
       }
     });
   }
@@ -262,15 +267,6 @@ export class Painter {
 
   #within({ x, y, width, height }: Rect): void {
     if (x + width > this.#width || y + height > this.#height) throw new Error(`${width}x${height}+${x}+${y} is not on the screen`);
-  }
-
-  #lose(reason: unknown): void {
-    if (this.#lost) return;
-    this.#lost = true;
-    this.#clear();
-    this.#options.onLost(reason);
-    // The agent waits for what it has sent; the picture that it sends next does not depend on it.
-    if (this.#lastSeq !== null) this.#options.onDrawn(this.#lastSeq, 0);
   }
 
   #clear(): void {

@@ -6,7 +6,7 @@ import { type EngineHost, startEngine } from './engineHost';
 import { StreamTransport } from './streamTransport';
 
 vi.mock('./engineHost', () => ({ startEngine: vi.fn() }));
-vi.mock('./refresh', () => ({ refreshRate: () => new Promise<number>((resolve) => (tellRefresh = resolve)) }));
+vi.mock('./refresh', () => ({ followRefreshRate: (tell: (rate: number) => void) => (tellRefresh = tell) }));
 
 let tellRefresh: (rate: number) => void = () => undefined;
 
@@ -51,7 +51,7 @@ test('the engine hears who looks, and how often the display can change', async (
   vi.spyOn(document, 'hidden', 'get').mockReturnValue(true);
   document.dispatchEvent(new Event('visibilitychange'));
   tellRefresh(144);
-  await Promise.resolve();
+  tellRefresh(144);
   expect(commands).toEqual([
     { command: 'view', view: { hidden: true, refresh: 60 } },
     { command: 'view', view: { hidden: true, refresh: 144 } },
@@ -76,9 +76,21 @@ test.each([
   expect(element.children).toHaveLength(0);
 });
 
-test('an engine that cannot be started is of no use', async () => {
-  const { losses } = setup(Promise.reject(new Error('no worker')));
-  await vi.waitFor(() => expect(losses).toEqual(['unusable']));
+test('an engine that cannot be started, for its code did not come, is not one of another version', async () => {
+  const { losses } = setup(Promise.reject(new Error('no such file')));
+  await vi.waitFor(() => expect(losses).toEqual(['lost']));
+});
+
+test('a browser that does not decode what it said is asked for video once', async () => {
+  const first = setup();
+  await first.started();
+  expect(vi.mocked(startEngine).mock.lastCall?.[1]).toMatchObject({ video: true });
+  first.emit({ event: 'noVideo' });
+  first.emit({ event: 'closed', code: 1006 });
+  expect(first.losses).toEqual(['lost']);
+  const second = setup();
+  await second.started();
+  expect(vi.mocked(startEngine).mock.lastCall?.[1]).toMatchObject({ video: false });
 });
 
 test('one that comes after the end is stopped at once', async () => {

@@ -18,7 +18,7 @@ import { SessionInput } from './input';
 import { InputSender } from './inputSender';
 import { canConnect, Media } from './media';
 import type { ToClient } from './messages';
-import { refreshRate } from './refresh';
+import { followRefreshRate } from './refresh';
 import { decodeToClient } from './wire';
 
 export interface StreamOptions {
@@ -33,6 +33,9 @@ export interface StreamOptions {
 const LATE = 3_000;
 /** Milliseconds within which losing two pictures means that the way is no good. */
 const TWICE = 10_000;
+
+/** Whether this browser decodes video as far as is known: what failed again and again is not tried again in this page. */
+let decodesVideo = true;
 
 export class StreamTransport implements Transport {
   readonly #element: HTMLElement;
@@ -83,15 +86,17 @@ export class StreamTransport implements Transport {
     const { signal } = this.#abort;
     const tellView = () => this.#tell({ command: 'view', view: this.#view() });
     document.addEventListener('visibilitychange', tellView, { signal });
-    void refreshRate().then((rate) => {
+    followRefreshRate((rate) => {
+      if (rate === this.#refresh) return;
       this.#refresh = rate;
       tellView();
-    });
+    }, signal);
     const { url, place } = this.#options;
-    const start = { url, canvas, view: this.#view(), cachePixels: cachePixels() };
+    const start = { url, canvas, view: this.#view(), cachePixels: cachePixels(), video: decodesVideo };
     startEngine(place, start, (event) => this.#handle(event)).then(
       (host) => this.#started(host),
-      () => this.#closed('unusable'),
+      // Its code could not be loaded.
+      () => this.#closed('lost'),
     );
   }
 
@@ -122,6 +127,10 @@ export class StreamTransport implements Transport {
 
   setFocusOnClick(on: boolean): void {
     if (this.#input) this.#input.focusOnClick = on;
+  }
+
+  ping(): void {
+    this.#tell({ command: 'ping' });
   }
 
   copyPicture(into: HTMLCanvasElement): boolean {
@@ -178,6 +187,9 @@ export class StreamTransport implements Transport {
       case 'missed':
         this.#missed();
         break;
+      case 'noVideo':
+        decodesVideo = false;
+        break;
       case 'size':
         this.#width = event.width;
         this.#height = event.height;
@@ -202,7 +214,7 @@ export class StreamTransport implements Transport {
         this.#figures = event.figures;
         break;
       case 'proof':
-        this.#provers.shift()?.(event.proof);
+        for (const resolve of this.#provers.splice(0)) resolve(event.proof);
         break;
       case 'closed':
         this.#closed(lossOf(event.code));
@@ -265,7 +277,9 @@ export class StreamTransport implements Transport {
       // As good as lost.
       return;
     }
-    if (message.kind === 'inputTaken') this.#sender.taken(message.number);
+    if (message.kind !== 'inputTaken') return;
+    this.#sender.heard();
+    this.#sender.taken(message.number);
   }
 
   #missed(): void {

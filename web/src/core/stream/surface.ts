@@ -43,12 +43,35 @@ export interface Surface {
   read(): Uint8ClampedArray<ArrayBuffer>;
 }
 
+/** Pixels on a side of what is read for a trial: what browsers add is a few pixels in thousands. */
+const TRIAL = 64;
+
+/**
+ * Whether pixels are read as they were drawn. Against fingerprinting some browsers give others: Firefox in private windows,
+ * Brave.
+ */
+export function readsTruly(): boolean {
+  const context = new OffscreenCanvas(TRIAL, TRIAL).getContext('2d', { alpha: false, willReadFrequently: true });
+  if (!context) return false;
+  const colours: number[] = [];
+  for (let at = 0; at < TRIAL * TRIAL; at++) {
+    const colour = [(at * 7) & 255, (at * 31) & 255, (at >> 4) & 255];
+    context.fillStyle = `rgb(${colour.join(',')})`;
+    context.fillRect(at % TRIAL, Math.floor(at / TRIAL), 1, 1);
+    colours.push(...colour, 255);
+  }
+  return context.getImageData(0, 0, TRIAL, TRIAL).data.every((value, at) => value === colours[at]);
+}
+
 export class CanvasSurface implements Surface {
   readonly #canvas: HTMLCanvasElement | OffscreenCanvas;
   readonly #context: Context;
 
-  constructor(canvas: HTMLCanvasElement | OffscreenCanvas) {
+  /** `onVoid`: browser or graphics card took away what was drawn; it can be drawn again. */
+  constructor(canvas: HTMLCanvasElement | OffscreenCanvas, onVoid: () => void) {
     this.#canvas = canvas;
+    const target: EventTarget = canvas;
+    target.addEventListener('contextrestored', onVoid);
     const context = canvas.getContext('2d', { alpha: false, desynchronized: true }) as Context | null;
     if (!context) throw new Error('no 2D canvas');
     this.#context = context;

@@ -7,6 +7,7 @@ export class FakeTransport implements Transport {
   readonly layer: HTMLElement | null;
   disconnected = false;
   received = 0;
+  pings = 0;
   keys: number[] = [];
   focused = 0;
   focusOnClick: boolean | null = null;
@@ -51,6 +52,10 @@ export class FakeTransport implements Transport {
 
   setFocusOnClick(on: boolean): void {
     this.focusOnClick = on;
+  }
+
+  ping(): void {
+    this.pings++;
   }
 
   copyPicture(): boolean {

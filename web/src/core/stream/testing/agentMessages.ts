@@ -2,7 +2,11 @@
 
 import { type Rect, STREAM_VERSION } from '../messages';
 
-export type SentOp = { op: 'size'; width: number; height: number } | { op: 'fill'; rect: Rect; rgb: readonly [number, number, number] };
+export type SentOp =
+  | { op: 'size'; width: number; height: number }
+  | { op: 'fill'; rect: Rect; rgb: readonly [number, number, number] }
+  /** A keyframe of H.264, of one byte. */
+  | { op: 'video'; rect: Rect };
 
 export function helloBytes(version = STREAM_VERSION): ArrayBuffer {
   return json(0x01, { version, width: 8, height: 4, videoEncoder: null, webrtc: false });
@@ -13,9 +17,16 @@ export function statsBytes(tilesMs: number, videoMs: number): ArrayBuffer {
 }
 
 export function updateBytes(seq: number, ops: readonly SentOp[], { exact = false, input = 0 } = {}): ArrayBuffer {
-  const packed = ops.flatMap((op) =>
-    op.op === 'size' ? [1, ...u16(op.width), ...u16(op.height)] : [2, ...[op.rect.x, op.rect.y, op.rect.width, op.rect.height].flatMap(u16), ...op.rgb],
-  );
+  const packed = ops.flatMap((op) => {
+    switch (op.op) {
+      case 'size':
+        return [1, ...u16(op.width), ...u16(op.height)];
+      case 'fill':
+        return [2, ...packedRect(op.rect), ...op.rgb];
+      case 'video':
+        return [6, 0, 1, ...u16(1), ...packedRect(op.rect), 0, ...u32(1), 0];
+    }
+  });
   return bytes(0x02, exact ? 1 : 0, ...u16(ops.length), ...u32(seq), ...u32(0), ...u32(input), ...packed);
 }
 
@@ -35,5 +46,6 @@ function bytes(...values: number[]): ArrayBuffer {
   return Uint8Array.from(values).buffer;
 }
 
+const packedRect = ({ x, y, width, height }: Rect) => [x, y, width, height].flatMap(u16);
 const u16 = (value: number) => [value & 255, value >> 8];
 const u32 = (value: number) => [...u16(value & 0xffff), ...u16(value >>> 16)];
