@@ -91,6 +91,8 @@ struct Member {
     held: bool,
     /// When it missed pictures, or had to wait for a keyframe.
     missed: VecDeque<Duration>,
+    /// When it got its last pictures.
+    taken: VecDeque<Duration>,
 }
 
 impl Member {
@@ -101,11 +103,26 @@ impl Member {
     }
 
     fn miss(&mut self, now: Duration) {
-        self.missed.push_back(now);
-        while self.missed.front().is_some_and(|at| now.saturating_sub(*at) > MISSED_WITHIN) {
-            self.missed.pop_front();
-        }
+        remember(&mut self.missed, now, MISSED_WITHIN);
     }
+
+    fn follows(&self) -> bool {
+        self.missed.len() < MISSED
+    }
+}
+
+/// Adds a time, and forgets those too long before it.
+fn remember(times: &mut VecDeque<Duration>, now: Duration, within: Duration) {
+    times.push_back(now);
+    while times.front().is_some_and(|at| now.saturating_sub(*at) > within) {
+        times.pop_front();
+    }
+}
+
+/// Of two counts of pictures in the same time.
+#[expect(clippy::cast_precision_loss, reason = "pictures of some seconds")]
+fn is_slower(pictures: usize, others: usize) -> bool {
+    (pictures as f64) < others as f64 * AS_FAST
 }
 
 impl<Id: Copy + Ord> Default for Lanes<Id> {
@@ -116,8 +133,9 @@ impl<Id: Copy + Ord> Default for Lanes<Id> {
 
 impl<Id: Copy + Ord> Lanes<Id> {
     pub fn join(&mut self, viewer: Id) {
-        let (lane, missed) = (Lane::Fast, VecDeque::new());
-        self.members.insert(viewer, Member { lane, in_sync: false, bare: true, voided: None, held: false, missed });
+        let (lane, missed, taken) = (Lane::Fast, VecDeque::new(), VecDeque::new());
+        let member = Member { lane, in_sync: false, bare: true, voided: None, held: false, missed, taken };
+        self.members.insert(viewer, member);
     }
 
     pub fn leave(&mut self, viewer: Id) {
@@ -183,6 +201,7 @@ impl<Id: Copy + Ord> Lanes<Id> {
         for (viewer, member) in self.members.iter_mut().filter(|(_, member)| member.lane == lane) {
             if turn.takers.contains(viewer) {
                 (member.in_sync, member.bare, member.held) = (true, false, false);
+                remember(&mut member.taken, now, COMPARED);
             } else if std::mem::replace(&mut member.in_sync, false) && behind.iter().any(|one| one.viewer == *viewer) {
                 // Who does not look, or shows all of it already, is not slow.
                 member.miss(now);
@@ -194,22 +213,26 @@ impl<Id: Copy + Ord> Lanes<Id> {
         if keyframe {
             flow.last_keyframe = Some(now);
         }
-        flow.sent.push_back(now);
-        while flow.sent.front().is_some_and(|at| now.saturating_sub(*at) > COMPARED) {
-            flow.sent.pop_front();
-        }
+        remember(&mut flow.sent, now, COMPARED);
         match lane {
             Lane::Fast => self.part(now),
             Lane::Slow => self.join_again(now),
         }
     }
 
-    /// Moves who can't follow to the slow lane, as long as anybody can.
+    /// Moves who can't follow to the slow lane. That need not be who missed pictures: one that takes fewer can be ready
+    /// when others are not.
     fn part(&mut self, now: Duration) {
-        let follows = |member: &Member| member.missed.len() < MISSED;
         let of_lane = |member: &&Member| member.lane == Lane::Fast;
-        let following = self.members.values().filter(of_lane).filter(|member| follows(member)).count();
-        if following == 0 || following == self.members.values().filter(of_lane).count() {
+        let members: Vec<&Member> = self.members.values().filter(of_lane).collect();
+        let most = members.iter().map(|member| member.taken.len()).max().unwrap_or_default();
+        let slower = |member: &Member| is_slower(member.taken.len(), most);
+        if members.len() < 2 || members.iter().all(|member| member.follows()) {
+            return;
+        }
+        let differ = members.iter().any(|member| slower(member));
+        let leaves = |member: &Member| if differ { slower(member) } else { !member.follows() };
+        if members.iter().all(|member| leaves(member)) {
             return;
         }
         if !self.members.values().any(|member| member.lane == Lane::Slow) {
@@ -217,9 +240,11 @@ impl<Id: Copy + Ord> Lanes<Id> {
             self.parted = if again { (self.parted * 2).min(LONGEST_PARTED) } else { PARTED };
             self.parted_at = now;
         }
-        for member in self.members.values_mut() {
-            if member.lane == Lane::Fast && !follows(member) {
+        for member in self.members.values_mut().filter(|member| member.lane == Lane::Fast) {
+            if leaves(member) {
                 member.enter(Lane::Slow);
+            } else {
+                member.missed.clear();
             }
         }
     }
@@ -231,8 +256,7 @@ impl<Id: Copy + Ord> Lanes<Id> {
             sent.filter(|at| now.saturating_sub(**at) <= COMPARED).count()
         };
         let (fast, slow) = (recent(Lane::Fast), recent(Lane::Slow));
-        #[expect(clippy::cast_precision_loss, reason = "pictures of two seconds")]
-        let as_fast = slow >= TELLING && slow as f64 >= fast as f64 * AS_FAST;
+        let as_fast = slow >= TELLING && !is_slower(slow, fast);
         if !as_fast || now.saturating_sub(self.parted_at) < self.parted {
             return;
         }
@@ -364,6 +388,24 @@ mod tests {
         let (rates, keyframes) = room.run(60);
         assert!(rates[0] > 60.0 && rates[1] > 35.0, "{rates:?}");
         assert!(keyframes.values().all(|rate| *rate < 0.1), "{keyframes:?}");
+    }
+
+    #[test]
+    fn the_slower_one_leaves_even_where_the_other_missed_pictures() {
+        let mut lanes = Lanes::default();
+        [0, 1].into_iter().for_each(|viewer| lanes.join(viewer));
+        let both = [0, 1].map(|viewer| Behind { viewer, ready: true });
+        let mut now = Duration::from_secs(100);
+        let mut show = |takers: &[usize], behind: &[Behind<usize>]| {
+            now += TICK;
+            lanes.sent(Lane::Fast, &Turn { takers: takers.to_vec(), keyframe: false }, behind, false, now);
+        };
+        (0..20).for_each(|_| show(&[0], &both[..1]));
+        // It is busy for a moment when the other one, which seldom takes any, has room.
+        for takers in [&[0, 1][..], &[1], &[0, 1], &[1]] {
+            show(takers, &both);
+        }
+        assert_eq!([0, 1].map(|viewer| lanes.members[&viewer].lane), [Lane::Fast, Lane::Slow]);
     }
 
     #[test]
