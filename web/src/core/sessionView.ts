@@ -100,6 +100,8 @@ export class SessionView {
     window.addEventListener('online', () => this.#connection.check(), { signal });
     document.addEventListener('visibilitychange', () => !document.hidden && this.#connection.check(), { signal });
     element.addEventListener('keydown', (event) => this.#keydown(event), { signal, capture: true });
+    // What had the focus may be gone: then it is nobody's.
+    document.addEventListener('keydown', (event) => event.target === document.body && this.#keydown(event), { signal, capture: true });
   }
 
   get state(): ConnectionState {
@@ -197,7 +199,7 @@ export class SessionView {
       this.#connection.transport?.watch(this.#watched);
       this.#takeFocus();
       // Once what the page shows before the picture, and what of it had the focus, is gone.
-      setTimeout(() => this.#takeFocus(), 50);
+      for (const soon of [50, 500]) setTimeout(() => this.#takeFocus(), soon);
     } else {
       this.#options.onExact(false);
     }
