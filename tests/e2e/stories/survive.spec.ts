@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import type { Page } from '@playwright/test';
+
 import { black, Gimp, isColour } from '../gimp.ts';
 import { type Platform, until } from '../platform.ts';
 import { expect, register, sessionId, startGimp, test } from '../story.ts';
@@ -132,32 +134,30 @@ test('the server is killed: the session goes on and the page finds it by itself'
 });
 
 test('a router forgets the connections: that is noticed although nothing is closed, and the picture comes back', async ({ page, platform }) => {
-  const wire = await Wire.to(platform.url);
-  try {
-    await platform.end('SIGTERM');
-    await platform.launch({ public_url: wire.url });
-    await register(page, 'ada@example.org', wire.url);
-    const gimp = await startGimp(page);
-    await gimp.newImage();
-    await gimp.paint();
-
+  await paintedByWire(page, platform, async (wire, gimp) => {
     wire.hold();
     // Somebody works on. That no byte comes back is noticed before the server is asked whether the session is there.
     await gimp.move({ x: 500, y: 300 });
     await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'reconnecting', { timeout: 13_000 });
 
     await gimp.painted();
-    expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is still there').toBe(true);
     await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-exact', 'true');
-    // And it still takes input.
-    await gimp.showing('undo', () => gimp.press('Control+z'));
-    expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is undone').toBe(false);
-  } finally {
-    await wire.close();
-  }
+  });
 });
 
 test('the network is lost: the picture comes back by itself, whole', async ({ page, platform }) => {
+  await paintedByWire(page, platform, async (wire, gimp) => {
+    wire.cut();
+    await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'reconnecting');
+    await expect(page.getByText('Reconnecting… Your session goes on.')).toBeVisible();
+    wire.mend();
+
+    await gimp.painted();
+  });
+});
+
+/** A stroke is painted over a wire that `lose` loses, and waits for the picture on; then all is there, and takes input. */
+async function paintedByWire(page: Page, platform: Platform, lose: (wire: Wire, gimp: Gimp) => Promise<void>): Promise<void> {
   const wire = await Wire.to(platform.url);
   try {
     await platform.end('SIGTERM');
@@ -166,13 +166,7 @@ test('the network is lost: the picture comes back by itself, whole', async ({ pa
     const gimp = await startGimp(page);
     await gimp.newImage();
     await gimp.paint();
-
-    wire.cut();
-    await expect(page.getByTestId('session-state')).toHaveAttribute('data-state', 'reconnecting');
-    await expect(page.getByText('Reconnecting… Your session goes on.')).toBeVisible();
-    wire.mend();
-
-    await gimp.painted();
+    await lose(wire, gimp);
     expect(isColour(await gimp.pixel(await gimp.middle()), black), 'the stroke is still there').toBe(true);
     // And it still takes input.
     await gimp.showing('undo', () => gimp.press('Control+z'));
@@ -180,4 +174,4 @@ test('the network is lost: the picture comes back by itself, whole', async ({ pa
   } finally {
     await wire.close();
   }
-});
+}

@@ -31,8 +31,9 @@ const LONGEST_PARTED: Duration = Duration::from_secs(64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Everyone begins here; nobody is waited for.
+    /// Everyone begins here; who is late is hardly waited for.
     Fast,
+    /// Of those who could not follow; all in it are waited for.
     Slow,
 }
 
