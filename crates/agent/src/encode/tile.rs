@@ -142,22 +142,31 @@ enum Predictor {
 impl Predictor {
     /// `above` is as long as the row; nothing but 0 is left of either.
     fn differences(self, row: &[u8], above: &[u8], out: &mut [u8]) {
-        let left = std::iter::once(&0).chain(row);
+        let (Some((pixel, _)), Some((over, right_above)), Some((first, out))) =
+            (row.split_first(), above.split_first(), out.split_first_mut())
+        else {
+            return;
+        };
+        let (left, right) = (&row[..row.len() - 1], &row[1..]);
+        let corner = &above[..above.len() - 1];
+        // Plain slices and no branches: so all of a vector's lanes are used.
         match self {
             Self::Left => {
-                for ((out, pixel), left) in out.iter_mut().zip(row).zip(left) {
+                *first = *pixel;
+                for ((out, pixel), left) in out.iter_mut().zip(right).zip(left) {
                     *out = pixel.wrapping_sub(*left);
                 }
             }
             Self::Above => {
-                for ((out, pixel), above) in out.iter_mut().zip(row).zip(above) {
+                *first = pixel.wrapping_sub(*over);
+                for ((out, pixel), above) in out.iter_mut().zip(right).zip(right_above) {
                     *out = pixel.wrapping_sub(*above);
                 }
             }
             Self::Median => {
-                let corner = std::iter::once(&0).chain(above);
-                for ((((out, pixel), left), above), corner) in out.iter_mut().zip(row).zip(left).zip(above).zip(corner)
-                {
+                *first = pixel.wrapping_sub(median(0, *over, 0));
+                let around = left.iter().zip(right_above).zip(corner);
+                for ((out, pixel), ((left, above), corner)) in out.iter_mut().zip(right).zip(around) {
                     *out = pixel.wrapping_sub(median(*left, *above, *corner));
                 }
             }
@@ -165,16 +174,11 @@ impl Predictor {
     }
 }
 
-/// ITU-T T.87, A.3.
+/// ITU-T T.87, A.3: the smaller one of left and above where the corner is not below the larger, the larger where it is not
+/// above the smaller, else left + above - corner.
 fn median(left: u8, above: u8, corner: u8) -> u8 {
     let (low, high) = (left.min(above), left.max(above));
-    if corner >= high {
-        low
-    } else if corner <= low {
-        high
-    } else {
-        left.wrapping_add(above).wrapping_sub(corner)
-    }
+    high - (corner.max(low).min(high) - low)
 }
 
 /// The one that leaves the smallest differences on some rows of the plane.
