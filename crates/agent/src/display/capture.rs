@@ -4,12 +4,14 @@
 //!
 //! Nothing happens until somebody asks: damage that nobody takes gathers in the X server, silently.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use agent_core::picture::{CELL, CellSet, Motion, Pictures, WORTH_A_SEARCH, find_motion};
 use protocol::stream::Rect;
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 use x11rb::connection::{Connection, RequestConnection};
 use x11rb::errors::ReplyError;
 use x11rb::protocol::damage::{ConnectionExt as _, Damage, ReportLevel};
@@ -26,6 +28,8 @@ use crate::encode::Pixels;
 const PIXEL: usize = 4;
 const DEPTH: u8 = 24;
 const ALL_PLANES: u32 = !0;
+/// Bytes that are compared at once: what a core's cache holds beside what they are compared with.
+const BAND: usize = 256 << 10;
 
 /// What became of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +109,7 @@ impl Shadow {
 #[derive(Debug)]
 struct Shared {
     segment: shm::Seg,
-    memory: OwnedFd,
+    memory: File,
     size: u64,
 }
 
@@ -116,7 +120,8 @@ pub struct Capture {
     region: Region,
     shared: Option<Shared>,
     shadow: Shadow,
-    scratch: Vec<u8>,
+    /// What was read and is compared.
+    band: Vec<u8>,
     damaged: bool,
     resized: bool,
     /// Damage that was taken from the server and not read yet.
@@ -151,7 +156,7 @@ impl Capture {
             damage,
             region,
             shared: None,
-            scratch: vec![],
+            band: vec![],
             damaged: false,
             resized: true,
         };
@@ -269,8 +274,7 @@ impl Capture {
             self.shadow.keep_all_but(cells);
         }
         for rect in cells.rects() {
-            self.get_image(rect)?;
-            self.shadow.update(rect, &self.scratch, keep, &mut changed);
+            self.read_rect(rect, keep, &mut changed)?;
         }
         if keep {
             self.shadow.behind.clear();
@@ -285,25 +289,24 @@ impl Capture {
         find_motion(Pictures { before, now: bytes, stride: *stride }, changed)
     }
 
-    /// Reads a rectangle into `scratch`.
-    fn get_image(&mut self, rect: Rect) -> Result<()> {
+    /// Brings the shadow up to date in a rectangle. It is asked for as a whole: what moves would be torn between two answers.
+    fn read_rect(&mut self, rect: Rect, keep: bool, changed: &mut CellSet) -> Result<()> {
         let Client { conn, root } = &self.client;
         let (x, y) = (signed(rect.x), signed(rect.y));
         let Some(shared) = &self.shared else {
             let image = conn.get_image(ImageFormat::Z_PIXMAP, *root, x, y, rect.width, rect.height, ALL_PLANES)?;
-            self.scratch = image.reply()?.data;
+            self.shadow.update(rect, &image.reply()?.data, keep, changed);
             return Ok(());
         };
         let format = u8::from(ImageFormat::Z_PIXMAP);
         conn.shm_get_image(*root, x, y, rect.width, rect.height, ALL_PLANES, format, shared.segment, 0)?.reply()?;
-        self.scratch.resize(usize::from(rect.width) * usize::from(rect.height) * PIXEL, 0);
-        // Read, not mapped: it has to be copied anyway, and so no other process can change it under our hands.
-        let mut done = 0;
-        while done < self.scratch.len() {
-            match rustix::io::pread(&shared.memory, &mut self.scratch[done..], done as u64).map_err(io::Error::from)? {
-                0 => return Err(Error::Socket(io::ErrorKind::UnexpectedEof.into())),
-                more => done += more,
-            }
+        let mut at = 0;
+        for band in bands(rect, BAND) {
+            self.band.resize(bytes_of(band), 0);
+            // Read, not mapped: it has to be copied anyway, and so no other process can change it under our hands.
+            shared.memory.read_exact_at(&mut self.band, at)?;
+            at += self.band.len() as u64;
+            self.shadow.update(band, &self.band, keep, changed);
         }
         Ok(())
     }
@@ -321,10 +324,10 @@ impl Capture {
         if conn.extension_information(shm::X11_EXTENSION_NAME)?.is_none() {
             return Ok(());
         }
-        let memory = memfd_create("screen", MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
-        ftruncate(&memory, size).map_err(io::Error::from)?;
+        let memory = File::from(memfd_create("screen", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
+        memory.set_len(size)?;
         let segment = conn.generate_id()?;
-        let theirs = memory.try_clone()?;
+        let theirs = OwnedFd::from(memory.try_clone()?);
         match conn.shm_attach_fd(segment, theirs, false)?.check() {
             Ok(()) => self.shared = Some(Shared { segment, memory, size }),
             Err(error) => tracing::warn!(%error, "the X server does not share memory; pixels take longer"),
@@ -357,6 +360,18 @@ fn clipped(rectangle: x11rb::protocol::xproto::Rectangle) -> Rect {
     };
     let ((x, width), (y, height)) = (cut(rectangle.x, rectangle.width), cut(rectangle.y, rectangle.height));
     Rect { x, y, width, height }
+}
+
+fn bytes_of(rect: Rect) -> usize {
+    usize::from(rect.width) * usize::from(rect.height) * PIXEL
+}
+
+/// A rectangle in parts of whole rows that have at most so many bytes, or are one row.
+fn bands(rect: Rect, bytes: usize) -> impl Iterator<Item = Rect> {
+    let rows = bytes / (usize::from(rect.width) * PIXEL).max(1);
+    let rows = u16::try_from(rows).unwrap_or(u16::MAX).max(1);
+    let parts = (0..rect.height).step_by(rows.into());
+    parts.map(move |top| Rect { y: rect.y + top, height: rows.min(rect.height - top), ..rect })
 }
 
 /// Screens are at most 32767 pixels wide.
