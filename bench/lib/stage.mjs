@@ -30,6 +30,14 @@ export const launchOn = ({ name, width, height }) =>
     env: { ...process.env, DISPLAY: name },
   });
 
+/**
+ * Playwright has the browser tell it of every message of a WebSocket, with its bytes as text: 2 ms of a key's way, and for
+ * what no browser does that is not driven.
+ */
+async function tellNothingOfNetworks(page) {
+  await page._connection.toImpl(page).delegate._mainFrameSession._client.send('Network.disable');
+}
+
 /** A page of that size whose user has a running session; shown over a transport once `show` is called. */
 export async function openStage(browser, platform, { width, height }) {
   const email = `stage-${width}x${height}-${Math.random().toString(36).slice(2)}@example.org`;
@@ -102,6 +110,7 @@ export async function openStage(browser, platform, { width, height }) {
       // The toolbar goes away.
       await page.mouse.move(width / 2, height - 20);
       await pause(4500);
+      await tellNothingOfNetworks(page);
       return { taken, ms };
     },
     /** Starts a scene. It can be held (`hold`), which leaves its last picture, go on (`resume`), and must end (`end`). */

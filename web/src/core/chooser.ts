@@ -1,7 +1,6 @@
 // Which ways lead to a session, the best first, and which of them the person wants.
 
 import { type Candidate, FallbackTransport } from './fallback';
-import type { EnginePlace } from './stream/engineHost';
 import { StreamTransport } from './stream/streamTransport';
 import { type Transport, TRANSPORT_KINDS, type TransportKind } from './transport';
 import { VncTransport } from './vnc';
@@ -22,12 +21,11 @@ export interface ChooserOptions {
   urls: { stream: string; vnc: string };
   /** Servers that may help WebRTC around a firewall. */
   iceServers: () => Promise<RTCIceServer[]>;
-  enginePlace: EnginePlace;
 }
 
-export function chooseTransport(element: HTMLElement, { pin, urls, enginePlace, iceServers }: ChooserOptions): Transport {
+export function chooseTransport(element: HTMLElement, { pin, urls, iceServers }: ChooserOptions): Transport {
   const stream = (webrtc: boolean) => (layer: HTMLElement) =>
-    new StreamTransport(layer, { url: urls.stream, place: enginePlace, webrtc: webrtc ? { iceServers } : null });
+    new StreamTransport(layer, { url: urls.stream, webrtc: webrtc ? { iceServers } : null });
   const candidates: readonly Candidate[] = [
     // Begins by WebSocket, and goes on by WebRTC where that connects.
     { kind: 'webrtc', supported: canStream, make: stream(true) },

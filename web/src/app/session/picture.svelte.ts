@@ -1,11 +1,9 @@
 // How a person wants the picture: which way it travels, whether its figures are shown. Kept in this browser.
 
 import { pinOf, type TransportPin } from '../../core/chooser';
-import type { EnginePlace } from '../../core/stream/engineHost';
 
 const PIN = 'gimp-platform.transport';
 const HUD = 'gimp-platform.hud';
-const ENGINE = 'gimp-platform.engine';
 
 class PictureSettings {
   pin = $state<TransportPin>(pinOf(localStorage.getItem(PIN)));
@@ -21,11 +19,6 @@ class PictureSettings {
     this.hud = !this.hud;
     if (this.hud) localStorage.setItem(HUD, 'shown');
     else localStorage.removeItem(HUD);
-  }
-
-  /** For measurements; there is no setting for it on the page. */
-  get enginePlace(): EnginePlace {
-    return localStorage.getItem(ENGINE) === 'worker' ? 'worker' : 'page';
   }
 }
 

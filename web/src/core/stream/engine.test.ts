@@ -359,7 +359,7 @@ function created() {
 
 function started(engine: StreamEngine, canvas = new FakeCanvas(), { video = true } = {}): FakeSocket {
   vi.stubGlobal('OffscreenCanvas', canvases(0));
-  engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as OffscreenCanvas, view, cachePixels: 1_000, video });
+  engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as HTMLCanvasElement, view, cachePixels: 1_000, video });
   if (!FakeSocket.last) throw new Error('no WebSocket was made');
   return FakeSocket.last;
 }

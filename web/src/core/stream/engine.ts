@@ -1,5 +1,5 @@
-// One connection of the picture stream: its WebSocket, its painter, its figures. Knows nothing of pages, and so runs in
-// a worker as well; what it is told and what it tells are plain objects that can be posted.
+// One connection of the picture stream: its WebSocket, its painter, its figures. Knows nothing of the page around it: what it
+// is told and what it tells are plain objects.
 
 import { type AgentFigures, NOT_UNDERSTOOD, type ProofResult } from '../transport';
 import { Silence } from '../silence';
@@ -28,7 +28,7 @@ import { decodeToClient, encodeToAgent, WireError } from './wire';
 export type TimedAction = Action & { at: number };
 
 export type EngineCommand =
-  | { command: 'start'; url: string; canvas: HTMLCanvasElement | OffscreenCanvas; view: ViewState; cachePixels: number; video: boolean }
+  | { command: 'start'; url: string; canvas: HTMLCanvasElement; view: ViewState; cachePixels: number; video: boolean }
   /** What a person did; `unsent` is sent on this channel, the others went another way. */
   | { command: 'input'; events: readonly SentEvent[]; unsent: readonly InputEvent[] }
   /** For the agent. */
@@ -105,11 +105,11 @@ const NORMAL = 1000;
 /** What browsers say of a connection that broke off; none may be closed with it. */
 const BROKEN_OFF = 1006;
 
-/** Milliseconds since the epoch, finely; the same in page and worker. */
+/** Milliseconds since the epoch, finely. */
 const now = () => performance.timeOrigin + performance.now();
 
 export class StreamEngine {
-  readonly #tell: (event: EngineEvent, transfer?: Transferable[]) => void;
+  readonly #tell: (event: EngineEvent) => void;
   readonly #latency = new Latency();
   readonly #silence = new Silence({ ask: () => this.#ping(), onSilence: () => this.#stop(BROKEN_OFF) });
   #socket: WebSocket | null = null;
@@ -141,7 +141,7 @@ export class StreamEngine {
   #tellTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** `tell` may be called from inside `take`, but not from inside `start`. */
-  constructor(tell: (event: EngineEvent, transfer?: Transferable[]) => void) {
+  constructor(tell: (event: EngineEvent) => void) {
     this.#tell = tell;
   }
 
@@ -207,7 +207,7 @@ export class StreamEngine {
     socket.addEventListener('close', ({ code }) => this.#closed(code));
   }
 
-  #ready(canvas: HTMLCanvasElement | OffscreenCanvas, tiles: TileDecoder, cache: TileCache): void {
+  #ready(canvas: HTMLCanvasElement, tiles: TileDecoder, cache: TileCache): void {
     if (this.#stopped) return;
     const surface = new CanvasSurface(canvas, () => painter.lose('the canvas was lost'));
     const patience = () => Math.min(LONGEST_PATIENCE, SHORTEST_PATIENCE + 3 * (this.#rtt ?? LONGEST_PATIENCE));
@@ -339,9 +339,8 @@ export class StreamEngine {
   }
 
   #cursor({ hotX, hotY, width, height, rgba }: CursorImage): void {
-    // The whole message would be posted with a part of it.
-    const own = rgba.slice();
-    this.#tell({ event: 'cursor', cursor: { hotX, hotY, width, height, rgba: own } }, [own.buffer]);
+    // Else all of the message would be kept with a part of it.
+    this.#tell({ event: 'cursor', cursor: { hotX, hotY, width, height, rgba: rgba.slice() } });
   }
 
   async #prove(proof: Proof): Promise<void> {

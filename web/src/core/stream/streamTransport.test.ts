@@ -84,13 +84,13 @@ test('an engine that cannot be started, for its code did not come, is not one of
 test('a browser that does not decode what it said is asked for video once', async () => {
   const first = setup();
   await first.started();
-  expect(vi.mocked(startEngine).mock.lastCall?.[1]).toMatchObject({ video: true });
+  expect(vi.mocked(startEngine).mock.lastCall?.[0]).toMatchObject({ video: true });
   first.emit({ event: 'noVideo' });
   first.emit({ event: 'closed', code: 1006 });
   expect(first.losses).toEqual(['lost']);
   const second = setup();
   await second.started();
-  expect(vi.mocked(startEngine).mock.lastCall?.[1]).toMatchObject({ video: false });
+  expect(vi.mocked(startEngine).mock.lastCall?.[0]).toMatchObject({ video: false });
 });
 
 test('one that comes after the end is stopped at once', async () => {
@@ -128,11 +128,11 @@ function setup(result?: Promise<EngineHost>) {
   let emit: (event: EngineEvent) => void = () => undefined;
   const host: EngineHost = { tell: (command) => commands.push(command), stop };
   const promise = result ?? Promise.resolve(host);
-  vi.mocked(startEngine).mockImplementation((_, __, onEvent) => {
+  vi.mocked(startEngine).mockImplementation((_, onEvent) => {
     emit = onEvent;
     return promise;
   });
-  const transport = new StreamTransport(element, { url: 'ws://agent', place: 'page', webrtc: null });
+  const transport = new StreamTransport(element, { url: 'ws://agent', webrtc: null });
   const heard: string[] = [];
   const losses: string[] = [];
   transport.connect((event, data) => {

@@ -13,7 +13,7 @@ import {
 import { SessionCursor } from './cursor';
 import { cachePixels } from './budget';
 import type { EngineCommand, EngineEvent, Figures, ViewState } from './engine';
-import { type EngineHost, type EnginePlace, startEngine } from './engineHost';
+import { type EngineHost, startEngine } from './engineHost';
 import { SessionInput } from './input';
 import { InputSender } from './inputSender';
 import { canConnect, Media } from './media';
@@ -24,7 +24,6 @@ import { decodeToClient } from './wire';
 export interface StreamOptions {
   /** The WebSocket of the session's stream, `ws:` or `wss:`. */
   url: string;
-  place: EnginePlace;
   /** Whether to use WebRTC where it connects, and servers that may help with it. */
   webrtc: { iceServers(): Promise<RTCIceServer[]> } | null;
 }
@@ -91,9 +90,9 @@ export class StreamTransport implements Transport {
       this.#refresh = rate;
       tellView();
     }, signal);
-    const { url, place } = this.#options;
+    const { url } = this.#options;
     const start = { url, canvas, view: this.#view(), cachePixels: cachePixels(), video: decodesVideo };
-    startEngine(place, start, (event) => this.#handle(event)).then(
+    startEngine(start, (event) => this.#handle(event)).then(
       (host) => this.#started(host),
       // Its code could not be loaded.
       () => this.#closed('lost'),
@@ -166,9 +165,9 @@ export class StreamTransport implements Transport {
     for (const command of this.#early.splice(0)) host.tell(command);
   }
 
-  #tell(command: EngineCommand, transfer?: Transferable[]): void {
+  #tell(command: EngineCommand): void {
     if (this.#state === 'closed') return;
-    if (this.#host) this.#host.tell(command, transfer);
+    if (this.#host) this.#host.tell(command);
     else this.#early.push(command);
   }
 
@@ -246,7 +245,7 @@ export class StreamTransport implements Transport {
     this.#media = new Media({
       iceServers: wanted.iceServers,
       signal: (signal) => this.#tell({ command: 'signal', signal }),
-      onUnits: (port) => this.#tell({ command: 'units', port }, [port]),
+      onUnits: (port) => this.#tell({ command: 'units', port }),
       onOpen: (open) => this.#mediaOpen(open),
       onMessage: (data) => this.#heard(data),
     });

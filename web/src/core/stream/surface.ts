@@ -1,8 +1,6 @@
-// What the painter draws on: a canvas of the page or of a worker.
+// What the painter draws on: a canvas of the page.
 
 import type { Rect } from './messages';
-
-type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
 /** A decoded picture; must be closed. */
 export type Frame = Pick<VideoFrame, 'close'>;
@@ -64,15 +62,14 @@ export function readsTruly(): boolean {
 }
 
 export class CanvasSurface implements Surface {
-  readonly #canvas: HTMLCanvasElement | OffscreenCanvas;
-  readonly #context: Context;
+  readonly #canvas: HTMLCanvasElement;
+  readonly #context: CanvasRenderingContext2D;
 
   /** `onVoid`: browser or graphics card took away what was drawn; it can be drawn again. */
-  constructor(canvas: HTMLCanvasElement | OffscreenCanvas, onVoid: () => void) {
+  constructor(canvas: HTMLCanvasElement, onVoid: () => void) {
     this.#canvas = canvas;
-    const target: EventTarget = canvas;
-    target.addEventListener('contextrestored', onVoid);
-    const context = canvas.getContext('2d', { alpha: false, desynchronized: true }) as Context | null;
+    canvas.addEventListener('contextrestored', onVoid);
+    const context = canvas.getContext('2d', { alpha: false, desynchronized: true });
     if (!context) throw new Error('no 2D canvas');
     this.#context = context;
   }
