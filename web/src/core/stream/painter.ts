@@ -5,7 +5,8 @@
 // updates are passed over until the one that begins with the screen's size.
 
 import { type Area, areaOf, overlap } from './area';
-import type { Op, Rect, Tile, Update, Video } from './messages';
+import type { Rect, Tile, Update, Video } from './messages';
+import { joinCopies, moved, type Step } from './moves';
 import type { Frame, Surface } from './surface';
 import type { TileCache } from './tileCache';
 import type { TileDecoder } from './tiles';
@@ -39,7 +40,7 @@ export interface PainterOptions {
 
 /** An operation with its pixels at hand. */
 type Ready =
-  | Exclude<Op, Tile | { op: 'cached' }>
+  | Exclude<Step, Tile | { op: 'cached' }>
   | { op: 'pixels'; rect: Rect; rgba: Uint8ClampedArray<ArrayBuffer> };
 
 /** An update that is not acknowledged yet. */
@@ -124,19 +125,19 @@ export class Painter {
     }
 
     if (this.#taken.length === 0 && !update.ops.some((op) => op.op === 'video')) {
-      for (const op of update.ops) this.#drawNow(op);
+      for (const step of joinCopies(update.ops)) this.#drawNow(step);
       this.#options.onPainted(update);
       this.#options.onDrawn(update.seq, this.#options.now() - arrived);
       return;
     }
     const taken: Taken = { update, arrived, area: areaOf(update.ops), ready: null, frames: [] };
     this.#taken.push(taken);
-    taken.ready = update.ops.map((op) => this.#prepare(op, taken));
+    taken.ready = joinCopies(update.ops).map((step) => this.#prepare(step, taken));
     this.#drawWhatCan();
   }
 
   /** The short way, for an update that waits for nothing: without a copy of its pixels. */
-  #drawNow(op: Op): void {
+  #drawNow(op: Step): void {
     switch (op.op) {
       case 'tile': {
         this.#within(op.rect);
@@ -156,7 +157,7 @@ export class Painter {
   }
 
   /** Decodes at arrival, so that slots hold what they hold at this place of the stream. */
-  #prepare(op: Op, taken: Taken): Ready {
+  #prepare(op: Step, taken: Taken): Ready {
     switch (op.op) {
       case 'tile': {
         this.#within(op.rect);
@@ -230,8 +231,8 @@ export class Painter {
       case 'pixels':
         surface.pixels(op.rect, op.rgba);
         break;
-      case 'copy':
-        surface.copy(op.rect, op.toX, op.toY);
+      case 'move':
+        surface.move(op.rects, op.dx, op.dy);
         break;
       case 'video': {
         const frame = nextFrame();
@@ -255,9 +256,11 @@ export class Painter {
       case 'fill':
         this.#within(op.rect);
         break;
-      case 'copy':
-        this.#within(op.rect);
-        this.#within({ ...op.rect, x: op.toX, y: op.toY });
+      case 'move':
+        for (const rect of op.rects) {
+          this.#within(rect);
+          this.#within(moved(rect, op.dx, op.dy));
+        }
         break;
       case 'video':
         for (const rect of op.rects) this.#within(rect);

@@ -50,10 +50,14 @@ test('what is out of bounds is refused', () => {
   expect(() => encodeToAgent({ kind: 'input', events: new Array<typeof event>(4097).fill(event) })).toThrow(WireError);
 });
 
-test('any bytes are a message or a WireError', () => {
-  const random = seeded(1);
+/** For as long as wanted: FUZZ_SECONDS=600 npx vitest run wire. */
+const fuzzing = 1000 * Number(process.env.FUZZ_SECONDS ?? 0);
+
+test('any bytes are a message or a WireError', { timeout: fuzzing + 20_000 }, () => {
+  const until = Date.now() + fuzzing;
+  const random = seeded(fuzzing === 0 ? 1 : until);
   const samples = golden.toClient.map(({ hex }) => fromHex(hex));
-  for (let round = 0; round < 20_000; round++) {
+  for (let round = 0; round < 20_000 || Date.now() < until; round++) {
     const sample = samples[random(samples.length)] ?? new Uint8Array();
     const bytes = round % 2 === 0 ? sample.slice(0, random(sample.length + 1)) : new Uint8Array(random(64)).map(() => random(256));
     if (round % 2 === 1 && bytes.length > 0) bytes[0] = random(11);
