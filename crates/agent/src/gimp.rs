@@ -1,6 +1,7 @@
 //! GIMP itself: its profile, how it is started, spoken to and saved from.
 
 pub mod control;
+pub mod link;
 pub mod preset;
 pub mod process;
 pub mod profile;

@@ -8,7 +8,7 @@ use x11rb::connection::Connection;
 use x11rb::errors::{ConnectError, ConnectionError, ParseError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::randr::{self, ConnectionExt as _, Crtc, Mode, ModeInfo, Output};
 use x11rb::protocol::screensaver::ConnectionExt as _;
-use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, Window};
+use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, KeyButMask, Window};
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use super::server::Cookie;
@@ -142,6 +142,25 @@ impl Screen {
         let reply = self.client.conn.screensaver_query_info(self.client.root)?.reply()?;
         Ok(reply.ms_since_user_input.into())
     }
+
+    /// What a human does now.
+    pub fn hand(&self) -> Result<Hand> {
+        let pointer = self.client.conn.query_pointer(self.client.root)?.reply()?;
+        let buttons = BUTTONS.into_iter().any(|button| u16::from(pointer.mask) & u16::from(button) != 0);
+        Ok(Hand { idle_ms: self.idle_ms()?, button_down: buttons })
+    }
+}
+
+/// Of the pointer; wheels are buttons 4 and 5, and never stay down.
+const BUTTONS: [KeyButMask; 3] = [KeyButMask::BUTTON1, KeyButMask::BUTTON2, KeyButMask::BUTTON3];
+
+/// The state of the human's hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hand {
+    /// Milliseconds since the last input of a human.
+    pub idle_ms: u64,
+    /// Whether a button of mouse or pen is down.
+    pub button_down: bool,
 }
 
 fn resize(client: &Client, width: u16, height: u16, density: Density) -> Result<()> {

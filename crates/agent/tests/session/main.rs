@@ -1,5 +1,6 @@
 //! Whole sessions with real Xorg, openbox, D-Bus and GIMP.
 
+mod documents;
 mod harness;
 mod rfb;
 mod stream;

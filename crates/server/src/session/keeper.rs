@@ -170,7 +170,13 @@ impl Keeper {
             }
             Happened::Agent(Ok(report)) | Happened::Idle(Some(report)) => {
                 let effects = self.change(|life| life.heard(now, &report));
+                let before = self.live.borrow().report.as_ref().and_then(|report| report.documents.clone());
+                let changed = before != report.documents;
                 self.live.send_modify(|live| live.report = Some(report));
+                if changed {
+                    // They are in no row.
+                    self.context.watchers.tell(UserId(self.row.user_id), Event::Session(self.id));
+                }
                 effects
             }
             Happened::Agent(Err(silence)) => self.change(|life| life.silent(now, silence)),
