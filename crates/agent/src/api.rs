@@ -180,9 +180,11 @@ async fn open(State(api): State<Api>, JsonBody(request): JsonBody<OpenRequest>) 
     let control = &api.shared.control;
     let version = api.shared.status.borrow().gimp_version.as_deref().and_then(|version| version.parse().ok());
     let documents = &api.shared.documents;
+    // With its name and file, if that is known.
+    if version.is_some() && request.as_new && is_copy(&file) && documents.recover(file.clone()).await {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let opened = match version {
-        // With its name and file, if that is known.
-        Some(_) if request.as_new && is_copy(&file) && documents.recover(file.clone()).await => Ok(()),
         Some(version) if request.as_new => control.open_as_new(&file, version).await,
         _ => control.open(&file).await,
     };

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_core::lifecycle::SaveOutcome;
-use agent_core::recovery::{DocumentId, Hand, Next, Policy};
+use agent_core::recovery::{DocumentId, Hand, InSight, Next, Policy};
 use gimp_link::Image;
 use protocol::agent::{Document, MAX_DOCUMENTS};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::gimp::link::{Link, LinkError};
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
+use crate::gimp::title;
 use crate::gimp::unsaved::{Saved, display_name, inside};
 use crate::session::SharedScreen;
 
@@ -25,6 +26,8 @@ use crate::session::SharedScreen;
 const DISPLAY_LIMIT: Duration = Duration::from_secs(2);
 /// What is less far apart is the same input: the X server counts in milliseconds of its own.
 const SAME_INPUT: Duration = Duration::from_millis(100);
+/// A document that GIMP has not listed for so long, while it answered, was closed by its user.
+const CLOSED_FOR_GOOD: Duration = Duration::from_secs(1);
 /// Longest name told of, characters.
 const MAX_NAME: usize = 200;
 
@@ -90,6 +93,7 @@ impl Documents {
             last_input: None,
             policy: Policy::default(),
             run: Run::default(),
+            kept: Vec::new(),
         };
         tokio::spawn(keeper.run());
         (Self { commands }, watcher)
@@ -133,6 +137,9 @@ struct Known {
     copy_failed: Option<String>,
     #[serde(skip)]
     image: Option<Image>,
+    /// When GIMP did not list it any more.
+    #[serde(skip)]
+    closed_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -151,6 +158,8 @@ struct Keeper {
     last_input: Option<Duration>,
     policy: Policy,
     run: Run,
+    /// The state file's content.
+    kept: Vec<u8>,
 }
 
 /// Why the keeper stops looking at a GIMP.
@@ -189,7 +198,7 @@ impl Keeper {
                 Err(_) => return Some(Over::Session),
             }
             let hand = self.hand().await;
-            let wake_at = match self.policy.next(self.now(), hand) {
+            let wake_at = match self.policy.next(self.now(), &hand) {
                 Next::List => {
                     self.list().await;
                     continue;
@@ -266,18 +275,19 @@ impl Keeper {
     /// While the display does not answer, nothing is known to be put in.
     async fn hand(&mut self) -> Hand {
         let screen = self.setup.screen.borrow().clone();
-        let mut button_down = false;
+        let (mut button_down, mut in_sight) = (false, InSight::Unknown);
         if let Some(screen) = screen {
             let ask = tokio::task::spawn_blocking(move || screen.lock().unwrap_or_else(PoisonError::into_inner).hand());
             if let Ok(Ok(Ok(hand))) = tokio::time::timeout(DISPLAY_LIMIT, ask).await {
                 button_down = hand.button_down;
+                in_sight = title::in_sight(&hand.titles);
                 let input = self.now().saturating_sub(Duration::from_millis(hand.idle_ms));
                 if self.last_input.is_none_or(|last| input > last + SAME_INPUT) {
                     self.last_input = Some(input);
                 }
             }
         }
-        Hand { last_input: self.last_input, button_down }
+        Hand { last_input: self.last_input, button_down, in_sight }
     }
 
     async fn list(&mut self) {
@@ -289,11 +299,7 @@ impl Keeper {
             _ = gimp.changed() => return,
         };
         match answer {
-            Ok(images) => {
-                self.policy.listed(asked_at, images.iter().map(|image| (image.id, image.dirty)));
-                self.learn(images);
-                self.tell(None);
-            }
+            Ok(images) => self.take_in(images, asked_at),
             Err(error) => {
                 tracing::warn!(%error, "GIMP does not tell of its documents");
                 self.policy.list_failed(self.now());
@@ -305,6 +311,12 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    fn take_in(&mut self, images: Vec<Image>, asked_at: Duration) {
+        self.policy.listed(asked_at, images.iter().map(|image| (image.id, image.dirty)));
+        self.learn(images, asked_at);
+        self.tell(None);
     }
 
     /// A link that is gone is started again.
@@ -329,8 +341,9 @@ impl Keeper {
         Ok(images)
     }
 
-    /// Takes in GIMP's list. Copies of what is saved are of no more use.
-    fn learn(&mut self, images: Vec<Image>) {
+    /// Takes in GIMP's list. Copies of what is saved are of no more use, nor are those of what was closed unsaved: GIMP has
+    /// asked its user. But a GIMP that goes away may lose its images first, so it has to answer a second time.
+    fn learn(&mut self, images: Vec<Image>, asked_at: Duration) {
         let mut before = std::mem::take(&mut self.run.documents);
         for image in images.into_iter().take(MAX_DOCUMENTS) {
             let mut known = before.remove(&image.id).unwrap_or_default();
@@ -345,12 +358,16 @@ impl Keeper {
             }
             let id = image.id;
             known.image = Some(image);
+            known.closed_at = None;
             self.run.documents.insert(id, known);
         }
-        // Closed without saving: kept, unless it was saved on the way.
-        for closed in before.into_values() {
-            if let Some(copy) = closed.copy.as_ref().filter(|copy| closed.was_saved_after(copy.made_at)) {
+        for (id, mut closed) in before {
+            let Some(copy) = &closed.copy else { continue };
+            let closed_at = *closed.closed_at.get_or_insert(asked_at);
+            if asked_at >= closed_at + CLOSED_FOR_GOOD || closed.was_saved_after(copy.made_at) {
                 self.remove(copy);
+            } else {
+                self.run.documents.insert(id, closed);
             }
         }
         self.keep_state();
@@ -431,9 +448,8 @@ impl Keeper {
                 return None;
             }
         };
-        self.policy.listed(self.now(), images.iter().map(|image| (image.id, image.dirty)));
         let dirty: Vec<DocumentId> = images.iter().filter(|image| image.dirty).map(|image| image.id).collect();
-        self.learn(images);
+        self.take_in(images, self.now());
         let mut saved = Saved { outcome: SaveOutcome::AllSafe, copies: 0 };
         for document in dirty {
             match self.copy(document).await {
@@ -454,25 +470,37 @@ impl Keeper {
             return Err(LinkError::Gone(std::io::ErrorKind::NotFound.into()));
         }
         let recovery = copy.file_stem().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
-        let original = self.setup.store.original(&recovery);
-        // Only GIMP's own format may become an image's own file.
-        let file = original.filter(|path| path.to_lowercase().ends_with(".xcf")).map(|path| self.setup.home.join(path));
+        let original = self.setup.store.original(&recovery).map(|path| self.setup.home.join(path));
+        let file = original.and_then(|original| own_file(&original));
         let image = self.setup.link.recover(copy, file.as_deref()).await?;
-        let made_at = SystemTime::now();
-        self.list().await;
-        if let Some(known) = self.run.documents.get_mut(&image).filter(|known| known.dirty_since.is_some()) {
-            known.copy = Some(Kept { id: recovery, made_at });
+        let (made_at, asked_at) = (SystemTime::now(), self.now());
+        // It is open, and the copy is kept, whatever comes now.
+        let images = match self.ask_for_images().await {
+            Ok(images) => images,
+            Err(error) => {
+                tracing::warn!(%error, "GIMP does not tell of what it has just opened");
+                return Ok(());
+            }
+        };
+        let is_unsaved = images.iter().any(|open| open.id == image && open.dirty);
+        if is_unsaved {
+            self.run.documents.entry(image).or_default().copy = Some(Kept { id: recovery, made_at });
+        }
+        self.take_in(images, asked_at);
+        if is_unsaved {
             self.policy.copied(image, self.now());
-            self.keep_state();
-            self.tell(None);
         }
         Ok(())
     }
 
-    fn keep_state(&self) {
-        let kept = serde_json::to_vec(&self.run)
-            .map_err(std::io::Error::other)
-            .and_then(|text| replace_file(&self.setup.state_file, &text));
+    fn keep_state(&mut self) {
+        let kept = serde_json::to_vec(&self.run).map_err(std::io::Error::other).and_then(|text| {
+            if text != self.kept {
+                replace_file(&self.setup.state_file, &text)?;
+                self.kept = text;
+            }
+            Ok(())
+        });
         if let Err(error) = kept {
             tracing::warn!(%error, "what is known of documents is not kept for another agent");
         }
@@ -497,7 +525,7 @@ impl Keeper {
 
 impl Known {
     fn told(&self, process: i32, id: DocumentId, home: &Path) -> Option<Document> {
-        let image = self.image.as_ref()?;
+        let image = self.image.as_ref().filter(|_| self.closed_at.is_none())?;
         Some(Document {
             id: format!("{process}-{id}"),
             name: display_name(&image.name).chars().take(MAX_NAME).collect(),
@@ -526,6 +554,23 @@ fn file_of(image: &Image, home: &Path) -> Option<String> {
     [&image.file, &image.imported].into_iter().flatten().find_map(|file| inside(home, file))
 }
 
+/// What GIMP may save a recovered image as without asking: its own file or, of one imported from another format, a new
+/// one beside it.
+fn own_file(original: &Path) -> Option<PathBuf> {
+    const OWN: [&str; 4] = [".xcf", ".xcf.gz", ".xcf.bz2", ".xcf.xz"];
+    let name = original.file_name()?.to_str()?.to_lowercase();
+    if OWN.iter().any(|ending| name.ends_with(ending)) {
+        return Some(original.to_owned());
+    }
+    let stem = original.file_stem()?.to_str()?;
+    let names = (1..100).map(|number| match number {
+        1 => format!("{stem}.xcf"),
+        2 => format!("{stem} (recovered).xcf"),
+        _ => format!("{stem} (recovered {}).xcf", number - 1),
+    });
+    names.map(|name| original.with_file_name(name)).find(|file| matches!(file.try_exists(), Ok(false)))
+}
+
 /// Why a copy failed, for people.
 fn in_words(error: &anyhow::Error) -> &'static str {
     let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
@@ -541,4 +586,23 @@ fn in_words(error: &anyhow::Error) -> &'static str {
 
 fn now() -> String {
     rfc3339(OffsetDateTime::now_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovered_images_never_take_the_place_of_another_file() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        for own in ["a.xcf", "a.XCF", "b.tar.xcf.gz"] {
+            assert_eq!(own_file(&at(own)), Some(at(own)), "there or not");
+        }
+        assert_eq!(own_file(&at("photo.png")), Some(at("photo.xcf")));
+        fs::write(at("photo.xcf"), "another").expect("writes");
+        assert_eq!(own_file(&at("photo.png")), Some(at("photo (recovered).xcf")));
+        fs::write(at("photo (recovered).xcf"), "another").expect("writes");
+        assert_eq!(own_file(&at("photo.png")), Some(at("photo (recovered 2).xcf")));
+    }
 }

@@ -6,5 +6,6 @@ pub mod preset;
 pub mod process;
 pub mod profile;
 pub mod recovery;
+pub mod title;
 pub mod unsaved;
 pub mod version;

@@ -18,6 +18,7 @@ use crate::rfb::Viewer;
 
 const RED: u32 = 0x00FF_0000;
 const CONTROL: u32 = 0xFFE3;
+const ALT: u32 = 0xFFE9;
 
 /// A client of the real plug-in, beside the agent.
 struct RawLink {
@@ -159,16 +160,38 @@ async fn stroke(session: &TestSession, viewer: &mut Viewer, release: bool) {
     }
 }
 
+/// The only image as it is seen, by way of a file in the run folder.
+fn exported(session: &TestSession, name: &str) -> image::RgbImage {
+    let mut link = RawLink::introduced(session);
+    let (image, file) = (link.images()[0].id, session.run.join(name));
+    link.ok(json!({"do": "export", "image": image, "to": file}));
+    image::open(&file).expect("a picture").into_rgb8()
+}
+
 fn reds(picture: &[u32]) -> usize {
     picture.iter().filter(|pixel| **pixel == RED).count()
 }
 
-/// A session that shows a red image, with the pointer on it and GIMP's painting tool ready.
+/// A session that shows a red image, with GIMP's brush ready, and black.
 async fn red_image() -> TestSession {
     let session = TestSession::ready().await;
-    session.paint().await;
-    session.display().wait_for_picture("the image", |picture| reds(picture) > 30_000).await;
+    show_red(&session).await;
     session
+}
+
+async fn show_red(session: &TestSession) {
+    session.paint().await;
+    session.script("(gimp-context-set-foreground '(0 0 0))").await;
+    session.display().wait_for_picture("the image", |picture| reds(picture) > 30_000).await;
+}
+
+/// Closes the window's image and says that its changes may go.
+async fn discard(session: &TestSession, viewer: &mut Viewer) {
+    let display = session.display();
+    viewer.chord(&[CONTROL, u32::from(b'w')]).await;
+    display.wait_for_picture("the question whether to save", |_| display.windows().len() == 2).await;
+    viewer.chord(&[ALT, u32::from(b'd')]).await;
+    display.wait_for_picture("the question go", |_| display.windows().len() == 1).await;
 }
 
 #[tokio::test]
@@ -309,6 +332,7 @@ async fn a_stroke_before_gimp_was_killed_comes_back_and_the_file_is_as_it_was() 
     session.display().wait_for_picture("the stroke", |picture| reds(picture) < red - 100).await;
     let copied = session.wait_for(|status| only(status).is_some_and(|document| document.last_copied.is_some())).await;
     assert_eq!(only(&copied).expect("one").file.as_deref(), Some("poster.xcf"));
+    let painted = exported(&session, "painted.png");
 
     session.kill(Supervised::Gimp, Signal::KILL);
     session.wait_for(|status| !status.restarts.is_empty() && status.phase == AgentPhase::Running).await;
@@ -324,14 +348,10 @@ async fn a_stroke_before_gimp_was_killed_comes_back_and_the_file_is_as_it_was() 
     let opened = only(&opened).expect("one");
     assert_eq!((opened.name.as_str(), opened.file.as_deref()), ("poster.xcf", Some("poster.xcf")));
     assert_eq!(opened.recovery.as_deref(), Some(recoveries[0].id.as_str()), "the copy is that of the document now");
-    let mut link = RawLink::introduced(&session);
-    let image = link.images()[0].id;
-    let seen = session.run.join("seen.png");
-    link.ok(json!({"do": "export", "image": image, "to": seen}));
-    let seen = image::open(&seen).expect("a picture").into_rgb8();
-    let painted = (80..240).filter(|x| seen.get_pixel(*x, 100).0 != [255, 0, 0]).count();
-    assert!(painted > 100, "{painted} of 160 pixels of the stroke");
+    let seen = exported(&session, "seen.png");
+    assert!(seen.pixels().filter(|pixel| pixel.0 != [255, 0, 0]).count() > 1000, "the stroke is in it");
     assert_eq!(seen.get_pixel(5, 5).0, [255, 0, 0]);
+    assert!(seen == painted, "every pixel is as it was before GIMP was killed");
     assert_eq!(fs::read(&file).expect("reads"), saved, "the user's file is untouched");
 
     session.end(EndReason::User).await;
@@ -403,6 +423,83 @@ async fn a_killed_link_comes_back_and_another_agent_knows_the_copies() {
     harness::gone(killed).await;
     let known = session.wait_for(|status| only(status).is_some()).await;
     assert_eq!(only(&known), only(&again), "with the same copy, and unsaved since the same time");
+}
+
+#[tokio::test]
+async fn only_the_image_in_sight_is_copied_again_and_one_that_was_discarded_has_no_copy_left() {
+    let session = red_image().await;
+    wiggle(&session).await;
+    let status = session.wait_for(|status| only(status).is_some_and(|document| document.dirty)).await;
+    let first = only(&status).expect("one").id.clone();
+    let display = session.display();
+    let title = display.windows()[0].title.clone();
+    show_red(&session).await;
+    display.wait_for_picture("the second image", |_| display.windows()[0].title != title).await;
+    let mut viewer = Viewer::connect(&session).await;
+    stroke(&session, &mut viewer, true).await;
+    let all_copied = |status: &AgentStatus| {
+        let documents = status.documents.as_deref().unwrap_or_default();
+        documents.len() == 2 && documents.iter().all(|document| document.last_copied.is_some())
+    };
+    let before = session.wait_for(all_copied).await.documents.expect("documents");
+    let copy_of = |documents: &[Document], id: &str| {
+        let found = documents.iter().find(|document| document.id == id).expect("is open");
+        found.recovery.clone().expect("a copy")
+    };
+    let second = before.iter().find(|document| document.id != first).expect("two").id.clone();
+
+    // Until the title that the first input may have been for is a thing of the past.
+    wiggle(&session).await;
+    let recopied = |of: &str, before: &[Document]| {
+        let (of, old) = (of.to_owned(), copy_of(before, of));
+        move |status: &AgentStatus| {
+            let documents = status.documents.as_deref().unwrap_or_default();
+            documents.iter().any(|document| document.id == of && document.recovery.as_deref() != Some(&old))
+        }
+    };
+    let before = session.wait_for(recopied(&second, &before)).await.documents.expect("documents");
+    stroke(&session, &mut viewer, true).await;
+    let after = session.wait_for(recopied(&second, &before)).await.documents.expect("documents");
+    assert_eq!(copy_of(&after, &first), copy_of(&before, &first), "nobody has seen it");
+
+    let gone = copy_of(&after, &second);
+    discard(&session, &mut viewer).await;
+    session.wait_for(|status| only(status).is_some_and(|document| document.id == first)).await;
+    // The other one, now in sight, keeps its copy or has just got another.
+    let left = || -> Vec<String> {
+        let entries = fs::read_dir(session.home.join(RECOVERY_DIR)).expect("the store").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.ends_with(".xcf")).collect()
+    };
+    let gone = format!("{gone}.xcf");
+    display.wait_for_picture("the discarded copy go", |_| left().len() == 1 && !left().contains(&gone)).await;
+}
+
+#[tokio::test]
+async fn an_imported_picture_comes_back_under_its_name_and_not_as_its_file() {
+    let session = TestSession::ready().await;
+    let photo = session.home.join("photo.png");
+    image::RgbImage::from_pixel(320, 200, image::Rgb([255, 0, 0])).save(&photo).expect("writes");
+    let picture = fs::read(&photo).expect("reads");
+    let (code, _) = session.call(Method::POST, OPEN_PATH, Some(json!({"path": "photo.png", "asNew": false}))).await;
+    assert_eq!(code, StatusCode::NO_CONTENT);
+    session.wait_for(|status| only(status).is_some_and(|document| !document.dirty)).await;
+    change(&session).await;
+    wiggle(&session).await;
+    session.wait_for(|status| only(status).is_some_and(|document| document.last_copied.is_some())).await;
+
+    session.kill(Supervised::Gimp, Signal::KILL);
+    session.wait_for(|status| !status.restarts.is_empty() && status.phase == AgentPhase::Running).await;
+    let recoveries = session.recoveries();
+    assert_eq!(recoveries[0].original.as_deref(), Some("photo.png"));
+    let path = format!("{RECOVERY_DIR}/{}.xcf", recoveries[0].id);
+    let (code, _) = session.call(Method::POST, OPEN_PATH, Some(json!({"path": path, "asNew": true}))).await;
+    assert_eq!(code, StatusCode::NO_CONTENT);
+    let opened = session.wait_for(|status| only(status).is_some_and(|document| document.dirty)).await;
+    let opened = only(&opened).expect("one");
+    assert_eq!((opened.name.as_str(), opened.file.as_deref()), ("photo.xcf", Some("photo.xcf")));
+    assert!(!session.home.join("photo.xcf").exists(), "until it is saved");
+    assert_eq!(fs::read(&photo).expect("reads"), picture);
 }
 
 #[tokio::test]
