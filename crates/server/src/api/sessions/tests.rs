@@ -3,7 +3,7 @@ use protocol::session::StartStep;
 use serde_json::{Value, json};
 
 use crate::ids::SessionId;
-use crate::session::testing::{Events, end_of, fake, running, start, started};
+use crate::session::testing::{Events, end_of, eventually, fake, running, start, started};
 use crate::test_app::{Client, TestApp};
 
 const SESSIONS: &str = "/api/v1/sessions";
@@ -245,15 +245,8 @@ async fn files_are_opened_in_the_running_gimp() {
     }
 }
 
-#[tokio::test]
-async fn documents_are_told_to_the_owner_alone_and_their_copies_are_no_recoveries_yet() {
-    let app = TestApp::new().await;
-    let mut admin = app.admin("root@example.org").await;
-    let mut ada = app.user("ada@example.org").await;
-    let (id, session) = started(&app, &mut ada).await;
-    let mut events = Events::open(&mut ada).await;
-    assert_eq!(events.next().await.unwrap().1["sessions"][0]["documents"], json!(null), "not known yet");
-    let document = Document {
+fn poster() -> Document {
+    Document {
         id: "77-1".into(),
         name: "poster.xcf".into(),
         file: Some("art/poster.xcf".into()),
@@ -265,7 +258,44 @@ async fn documents_are_told_to_the_owner_alone_and_their_copies_are_no_recoverie
         last_copied: Some("2026-01-01T00:00:10Z".into()),
         recovery: Some("r-1".into()),
         copy_failed: None,
-    };
+    }
+}
+
+#[tokio::test]
+async fn documents_that_change_all_the_time_are_told_of_twice_a_second() {
+    const CHANGES: u32 = 15;
+    let app = TestApp::new().await;
+    let mut ada = app.user("ada@example.org").await;
+    let (_, session) = started(&app, &mut ada).await;
+    let mut events = Events::open(&mut ada).await;
+    let agent = fake(&app).session(session).unwrap();
+    let began = std::time::Instant::now();
+    for layers in 1..=CHANGES {
+        agent.set_documents(vec![Document { layers, ..poster() }]);
+        let live = app.app.sessions.live(session).unwrap();
+        let newest = || live.borrow().report.as_ref()?.documents.as_ref()?.first().map(|document| document.layers);
+        eventually("the server has heard it", || newest() == Some(layers)).await;
+    }
+    let told = std::cell::Cell::new(0);
+    events
+        .until("session", |session| {
+            told.set(told.get() + u128::from(session["documents"].is_array()));
+            session["documents"][0]["layers"] == CHANGES
+        })
+        .await;
+    let most = 2 + began.elapsed().as_millis() / 500;
+    assert!(told.get() <= most, "{} times, at most {most}", told.get());
+}
+
+#[tokio::test]
+async fn documents_are_told_to_the_owner_alone_and_their_copies_are_no_recoveries_yet() {
+    let app = TestApp::new().await;
+    let mut admin = app.admin("root@example.org").await;
+    let mut ada = app.user("ada@example.org").await;
+    let (id, session) = started(&app, &mut ada).await;
+    let mut events = Events::open(&mut ada).await;
+    assert_eq!(events.next().await.unwrap().1["sessions"][0]["documents"], json!(null), "not known yet");
+    let document = poster();
     let told = serde_json::to_value(vec![document.clone()]).unwrap();
     let agent = fake(&app).session(session).unwrap();
     agent.set_documents(vec![document]);
