@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { Document } from '../../api';
-import { documentWords, measures, safety, safetyWords } from './documents';
+import { documentWords, endWords, measures, safety, safetyWords } from './documents';
 
 const document = (change: Partial<Document> = {}): Document => ({
   id: '77-1',
@@ -32,6 +32,14 @@ describe('documents', () => {
 
   it('that were saved after a failure are safe', () => {
     expect(safety([document({ copyFailed: 'There is no room left.' })])).toBe('saved');
+  });
+
+  it('say what an end does to them', () => {
+    expect(endWords(null)).toContain('where it can');
+    expect(endWords([document()])).toBe('All images are saved.');
+    const unsaved = ['a', 'b', 'c', 'd', 'e'].map((name) => document({ name, dirty: true }));
+    expect(endWords([document(), unsaved[0]!])).toBe('Not saved: a. A copy of each is kept first and offered to you on the dashboard.');
+    expect(endWords(unsaved)).toContain('Not saved: a, b, c, 2 more.');
   });
 
   it('say what is kept of them', () => {

@@ -24,6 +24,16 @@ export function safetyWords(documents: readonly Document[]): string {
   }
 }
 
+/** What becomes of unsaved changes when the session ends; null: it is not known what GIMP has open. */
+export function endWords(documents: readonly Document[] | null | undefined): string {
+  if (!documents) return 'Of images you have not saved, GIMP keeps copies where it can: they are offered to you on the dashboard.';
+  const unsaved = documents.filter((document) => document.dirty);
+  if (unsaved.length === 0) return 'All images are saved.';
+  const names = unsaved.slice(0, 3).map((document) => document.name);
+  if (unsaved.length > names.length) names.push(`${unsaved.length - names.length} more`);
+  return `Not saved: ${names.join(', ')}. A copy of each is kept first and offered to you on the dashboard.`;
+}
+
 /** The state of one document; `ago` words a time. */
 export function documentWords(document: Document, ago: (at: string) => string): string {
   if (!document.dirty) return 'Saved';
