@@ -411,7 +411,9 @@ async fn a_killed_link_comes_back_and_another_agent_knows_the_copies() {
     let plug_in = harness::pid_of(plug_in.next().expect("the plug-in runs"));
     kill_process(plug_in, Signal::KILL).expect("kills");
     harness::gone(plug_in).await;
-    stroke(&session, &mut viewer, true).await;
+    // GIMP's message about it lies over the image.
+    change(&session).await;
+    wiggle(&session).await;
     let again = session
         .wait_for(|status| only(status).is_some_and(|document| document.recovery != first.recovery && document.dirty))
         .await;
