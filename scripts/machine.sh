@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$here/.tools
 
 # To build both programs and the web pages.
-build_packages=(build-essential ca-certificates curl libx264-dev pkg-config)
+build_packages=(build-essential ca-certificates curl libjson-glib-dev libx264-dev pkg-config)
 
 # What a session is made of. librsvg2-common draws GIMP's icons; tigervnc-standalone-server is the display where Xorg's
 # dummy driver can't be used; e2fsprogs, mount and libcap2-bin serve the disk quota and the sandbox.
@@ -58,15 +58,22 @@ need_packages() {
 need_packages_to_run() {
   need_packages "${build_packages[@]}" "${session_packages[@]}"
   need_theme_engine
+  need_gimp_library
 }
 
 need_packages_to_test() {
   need_packages "${build_packages[@]}" "${session_packages[@]}" "${test_packages[@]}"
   need_theme_engine
+  need_gimp_library
 }
 
 # Draws the themes of GIMP 2.10, which does not depend on it; GIMP 3 has no use for it.
 need_theme_engine() { [ ! -d /usr/share/gimp/2.0 ] || need_packages gtk2-engines-pixbuf; }
+
+# What the GIMP link, a plug-in, is compiled against: the library of the GIMP that is here.
+need_gimp_library() {
+  if [ -d /usr/share/gimp/2.0 ]; then need_packages libgimp2.0-dev; else need_packages libgimp-3.0-dev; fi
+}
 
 # at_least WANTED FOUND: compares dotted versions.
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }

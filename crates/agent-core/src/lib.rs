@@ -4,5 +4,6 @@
 pub mod input;
 pub mod lifecycle;
 pub mod picture;
+pub mod recovery;
 pub mod restart;
 pub mod rtc;

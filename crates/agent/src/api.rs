@@ -15,7 +15,7 @@ use axum::routing::{get, post, put};
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use protocol::agent::{self, AgentPhase, EndRequest, MediaOffer, OpenRequest, WritesRequest, paths};
-use protocol::session::ScreenSize;
+use protocol::session::{RECOVERY_DIR, ScreenSize};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -179,14 +179,25 @@ async fn open(State(api): State<Api>, JsonBody(request): JsonBody<OpenRequest>) 
     let file = file.map_err(|_| Problem::ending())??;
     let control = &api.shared.control;
     let version = api.shared.status.borrow().gimp_version.as_deref().and_then(|version| version.parse().ok());
+    let documents = &api.shared.documents;
+    // With its name and file, if that is known.
+    if version.is_some() && request.as_new && is_copy(&file) && documents.recover(file.clone()).await {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let opened = match version {
         Some(version) if request.as_new => control.open_as_new(&file, version).await,
         _ => control.open(&file).await,
     };
+    documents.touched().await;
     opened.map(|()| StatusCode::NO_CONTENT).map_err(|error| {
         tracing::warn!(%error, "a file could not be opened");
         Problem::new(StatusCode::BAD_GATEWAY, "gimp.failed", "GIMP did not take the file; it may be busy.")
     })
+}
+
+/// Whether the file lies in the recovery store.
+fn is_copy(file: &Path) -> bool {
+    file.parent().is_some_and(|folder| folder.ends_with(RECOVERY_DIR))
 }
 
 async fn writes(State(api): State<Api>, JsonBody(request): JsonBody<WritesRequest>) -> Result<StatusCode, Problem> {

@@ -1,6 +1,7 @@
 //! Everything that speaks X11: the server, its size, its settings, the window manager, when GIMP is painted, pixels,
 //! cursor, clipboard and input.
 
+pub mod activity;
 pub mod capture;
 pub mod desk;
 pub mod input;

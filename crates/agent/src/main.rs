@@ -3,6 +3,7 @@
 mod api;
 mod check;
 mod display;
+mod documents;
 mod encode;
 mod gimp;
 mod metrics;

@@ -19,12 +19,14 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::display::server::{self, Cookie, DisplayNumber, Program};
 use crate::display::x11::{Screen, Sizing};
-use crate::display::{painted, window_manager};
+use crate::display::{activity, painted, window_manager};
+use crate::documents::{self, Documents, Gimp, Told};
 use crate::gimp::control::Control;
+use crate::gimp::link::{self, Link};
 use crate::gimp::preset::Preset;
 use crate::gimp::process::{self, Environment};
 use crate::gimp::profile::Profile;
@@ -45,6 +47,8 @@ const DISPLAY_LIMIT: Duration = Duration::from_secs(2);
 const SOCKET_POLL: Duration = Duration::from_millis(5);
 /// State for an agent that takes over after this one was killed, in the run folder.
 const TAKEOVER_FILE: &str = "takeover.json";
+/// What is known of documents, for such an agent, too.
+const DOCUMENTS_FILE: &str = "documents.json";
 const QUIT_SCRIPT: &str = "(gimp-quit TRUE)";
 /// Smallest screen GIMP is usable on, pixels.
 const MIN_SCREEN: (u16, u16) = (320, 240);
@@ -89,6 +93,7 @@ pub struct Shared {
     pub status: watch::Receiver<AgentStatus>,
     pub requests: mpsc::Sender<Request>,
     pub control: Control,
+    pub documents: Documents,
     pub folders: Folders,
     pub processes: watch::Receiver<Vec<(Supervised, i32)>>,
     /// Of the present display.
@@ -155,6 +160,8 @@ struct Takeover {
     display: Option<u32>,
     processes: Vec<(Supervised, i32)>,
     gimp_ready: bool,
+    #[serde(default)]
+    has_link: bool,
     status: AgentStatus,
 }
 
@@ -181,6 +188,13 @@ pub struct Session {
     display: Option<u32>,
     version: Option<Version>,
     control: Control,
+    documents: Documents,
+    told: watch::Receiver<Told>,
+    /// The GIMP whose documents are looked after.
+    gimp: watch::Sender<Option<Gimp>>,
+    has_link: bool,
+    /// Somebody begins to do something.
+    activity: Arc<Notify>,
     store: RecoveryStore,
     /// The wait for the GIMP that is starting.
     painting: Option<Arc<AtomicBool>>,
@@ -242,9 +256,21 @@ impl Session {
             capabilities: program.capabilities(),
             restarts: Vec::new(),
             timings: vec![StepTiming { step: StartStep::StartingDisplay, at_ms: 0 }],
+            documents: None,
             unattended: begin == Begin::GiveUp,
         };
         let control = Control::new(bus::address(&folders), folders.run.clone());
+        let (gimp, screen) = (watch::Sender::new(None), watch::Sender::new(None));
+        let activity = Arc::new(Notify::new());
+        let (documents, told) = Documents::start(documents::Setup {
+            link: Link::new(link::socket(&folders), control.clone()),
+            store: store.clone(),
+            home: folders.home.clone(),
+            state_file: folders.run_file(DOCUMENTS_FILE),
+            gimp: gimp.subscribe(),
+            screen: screen.subscribe(),
+            activity: activity.clone(),
+        });
         let (event_sender, events) = mpsc::channel(64);
         let (request_sender, requests) = mpsc::channel(64);
         let mut session = Self {
@@ -257,7 +283,7 @@ impl Session {
             requests,
             status: watch::Sender::new(status),
             processes: watch::Sender::new(Vec::new()),
-            screen: watch::Sender::new(None),
+            screen,
             stage: watch::Sender::new(None),
             size: watch::Sender::new(size),
             program,
@@ -265,6 +291,11 @@ impl Session {
             display: None,
             version: None,
             control: control.clone(),
+            documents: documents.clone(),
+            told,
+            gimp,
+            has_link: false,
+            activity,
             store,
             painting: None,
             attempt: 0,
@@ -288,6 +319,7 @@ impl Session {
             status: session.status.subscribe(),
             requests: request_sender,
             control,
+            documents,
             folders,
             processes: session.processes.subscribe(),
             stage: session.stage.subscribe(),
@@ -327,6 +359,7 @@ impl Session {
                 }
                 Some(event) = self.events.recv() => self.happened(event),
                 Some(request) = self.requests.recv() => self.asked(request),
+                Ok(()) = self.told.changed() => self.publish(),
                 _ = terminate.recv() => self.pending.push_back(Input::EndRequested(self.why_terminated())),
                 _ = interrupt.recv() => self.pending.push_back(Input::EndRequested(EndReason::Evicted)),
                 () = sleep_until(deadline) => self.pending.push_back(Input::TimePassed),
@@ -413,6 +446,12 @@ impl Session {
 
     /// Lets viewers of the stream in. Without it VNC still shows the picture.
     fn show(&self, display: u32) {
+        let (cookie, begun) = (self.cookie.clone(), self.activity.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = activity::watch(display, &cookie, &begun) {
+                tracing::debug!(%error, "the display tells of no more input");
+            }
+        });
         let (cookie, events) = (self.cookie.clone(), self.event_sender.clone());
         tokio::task::spawn_blocking(move || match Stage::open(display, cookie) {
             Ok(stage) => drop(events.blocking_send(Event::StageUp { display, stage })),
@@ -525,6 +564,8 @@ impl Session {
     fn environment(&self) -> Environment {
         let mut environment = Environment::new(&self.folders.home, &self.folders.run);
         environment.set("DBUS_SESSION_BUS_ADDRESS", bus::address(&self.folders));
+        let link = link::socket(&self.folders).to_string_lossy().into_owned();
+        environment.set(gimp_link::SOCKET_VARIABLE, link);
         if let Some(display) = self.display {
             environment.set("DISPLAY", format!(":{display}"));
         }
@@ -590,11 +631,17 @@ impl Session {
             tracing::warn!(%error, "GIMP starts without all of its caches");
             false
         });
+        self.has_link = link::install(&self.folders, version).unwrap_or_else(|error| {
+            tracing::warn!(%error, "GIMP starts without its link");
+            false
+        });
+        let plug_ins = link::plug_in_folder(&self.folders);
         let preset = Preset {
             version,
             memory_bytes: self.config.memory_bytes,
             cpus: self.config.cpus,
             swap: &profile.swap,
+            plug_ins: &plug_ins,
             scale,
             plugins_cached,
         };
@@ -657,9 +704,15 @@ impl Session {
             home: self.folders.home.clone(),
             limit: Duration::from_millis(self.config.time_limits.save_ms),
         };
-        let (limit, events) = (saver.limit, self.event_sender.clone());
+        let (limit, documents, events) = (saver.limit, self.documents.clone(), self.event_sender.clone());
         tokio::spawn(async move {
-            if let Ok(saved) = tokio::time::timeout(limit, saver.save_all()).await {
+            let save = async {
+                match documents.save_all().await {
+                    Some(saved) => saved,
+                    None => saver.save_all().await,
+                }
+            };
+            if let Ok(saved) = tokio::time::timeout(limit, save).await {
                 let _ = events.send(Event::Saved(saved)).await;
             }
         });
@@ -687,6 +740,7 @@ impl Session {
         }
         let alive: Vec<Supervised> = takeover.processes.iter().map(|(what, _)| *what).collect();
         self.lifecycle = Lifecycle::adopt(self.config.time_limits, &alive, takeover.gimp_ready);
+        self.has_link = takeover.has_link;
         self.version = takeover.status.gimp_version.as_deref().and_then(|version| version.parse().ok());
         self.size.send_replace(takeover.status.screen);
         self.status.send_modify(|status| status.timings.clone_from(&takeover.status.timings));
@@ -711,6 +765,18 @@ impl Session {
         let size = *self.size.borrow();
         let at_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let version = self.version.map(|version| version.to_string());
+        let gimp = match phase {
+            AgentPhase::Running => Some(Gimp { attempt: self.attempt, has_link: self.has_link }),
+            // Those of the last GIMP are still to be saved.
+            AgentPhase::Ending { .. } => *self.gimp.borrow(),
+            AgentPhase::Starting { .. } | AgentPhase::Restarting | AgentPhase::Ended { .. } => None,
+        };
+        self.gimp.send_if_modified(|last| {
+            let changed = *last != gimp;
+            *last = gimp;
+            changed
+        });
+        let told = self.told.borrow_and_update().clone();
         let mut phase_changed = false;
         self.status.send_if_modified(|status| {
             phase_changed = status.phase != phase;
@@ -722,8 +788,14 @@ impl Session {
             if let Some(step) = step.filter(|step| status.timings.iter().all(|timing| timing.step != *step)) {
                 status.timings.push(StepTiming { step, at_ms });
             }
-            let changed =
-                phase_changed || status.restarts != restarts || status.screen != size || status.gimp_version != version;
+            let changed = phase_changed
+                || status.restarts != restarts
+                || status.screen != size
+                || status.gimp_version != version
+                || status.documents != told.documents
+                || status.capabilities.documents_unavailable != told.unavailable;
+            status.documents = told.documents;
+            status.capabilities.documents_unavailable = told.unavailable;
             status.phase = phase;
             status.restarts = restarts;
             status.screen = size;
@@ -752,6 +824,7 @@ impl Session {
             display: self.display,
             processes: self.processes.borrow().clone(),
             gimp_ready: status.phase == AgentPhase::Running,
+            has_link: self.has_link,
             status,
         };
         replace_file(&self.folders.run_file(TAKEOVER_FILE), &serde_json::to_vec(&takeover)?)

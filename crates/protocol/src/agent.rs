@@ -142,6 +142,9 @@ pub struct AgentStatus {
     pub restarts: Vec<Restart>,
     /// Milliseconds from the agent's start to each step.
     pub timings: Vec<StepTiming>,
+    /// What GIMP has open, at most `MAX_DOCUMENTS`; None: that is not known, see `Capabilities::documents_unavailable`.
+    #[serde(default)]
+    pub documents: Option<Vec<Document>>,
     /// The session ends because its agents, or what restarts them, were killed: no other would look after it.
     #[serde(default)]
     pub unattended: bool,
@@ -201,6 +204,42 @@ pub struct Capabilities {
     pub open_files: bool,
     /// None: pen works. Some: why not.
     pub pen_unavailable: Option<String>,
+    /// None: GIMP tells of its documents once it is there. Some: why it does not; unsaved work is then copied at the end
+    /// only.
+    #[serde(default)]
+    pub documents_unavailable: Option<String>,
+}
+
+/// Documents told of at once.
+pub const MAX_DOCUMENTS: usize = 128;
+
+/// An image that GIMP has open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// The same while it is open, and of no other in this session.
+    pub id: String,
+    /// File name, or "Untitled".
+    pub name: String,
+    /// Path inside the workspace of the file it was opened from or saved to; None: there is none.
+    pub file: Option<String>,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Layers and groups of layers that are in no group.
+    pub layers: u32,
+    /// Whether there are changes that were not saved.
+    pub dirty: bool,
+    /// RFC 3339; None: all is saved.
+    pub dirty_since: Option<String>,
+    /// When the newest copy for recovery was made, RFC 3339; None: there is none.
+    pub last_copied: Option<String>,
+    /// Id of that copy among the workspace's recoveries.
+    pub recovery: Option<String>,
+    /// Why the newest copy could not be made, for people; None: it could, or was not tried.
+    pub copy_failed: Option<String>,
 }
 
 /// Opens a file of the workspace in the running GIMP.
@@ -312,6 +351,19 @@ mod tests {
                 cause: "killed by signal 9".into(),
             }],
             timings: vec![StepTiming { step: StartStep::Ready, at_ms: 1300 }],
+            documents: Some(vec![Document {
+                id: "77-1".into(),
+                name: "poster.xcf".into(),
+                file: Some("art/poster.xcf".into()),
+                width: 320,
+                height: 200,
+                layers: 2,
+                dirty: true,
+                dirty_since: Some("2026-01-01T00:00:00Z".into()),
+                last_copied: None,
+                recovery: None,
+                copy_failed: None,
+            }]),
             unattended: false,
         };
         let text = serde_json::to_string(&status).expect("serialises");

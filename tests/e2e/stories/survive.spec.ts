@@ -40,6 +40,33 @@ test('GIMP is killed: the page says so and GIMP is back', async ({ page, platfor
   expect(status.restarts[0].cause).toContain('9');
 });
 
+test('GIMP is killed with unsaved work: the toolbar told of it, and the stroke comes back', async ({ page, platform }) => {
+  test.setTimeout(180_000);
+  await register(page, 'ada@example.org');
+  const gimp = await startGimp(page);
+  const session = sessionId(page);
+  const images = page.getByTestId('documents');
+  await expect(images).toHaveAttribute('data-state', 'saved');
+  await gimp.newImage();
+  await gimp.paint();
+  await expect(images).toHaveAttribute('data-state', 'unsaved', { timeout: 30_000 });
+  const api = await platform.signIn('ada@example.org');
+  await until('a copy is kept', async () => Boolean((await api.get(`/sessions/${session}`)).documents[0].lastCopied), 40);
+  expect((await api.get('/workspace/recoveries')).recoveries, 'nothing to recover while it is open').toEqual([]);
+  const before = platform.gimpOf(session);
+
+  process.kill(before, 'SIGKILL');
+
+  await page.getByRole('button', { name: 'Show copies' }).click({ timeout: 30_000 });
+  await anotherGimp(platform, session, before);
+  await gimp.painted();
+  await page.getByRole('button', { name: 'Open in GIMP' }).click();
+  const middle = await gimp.middle();
+  await until('the stroke is back', async () => isColour(await gimp.pixel(middle), black), 30);
+  await expect(images).toHaveAttribute('data-state', 'unsaved', { timeout: 30_000 });
+  await expect(images).toHaveAttribute('aria-label', 'Images: Unsaved changes in 1 image');
+});
+
 test('the agent is killed: GIMP and the unsaved stroke stay, and the page finds them by itself', async ({ page, platform }) => {
   await register(page, 'ada@example.org');
   const gimp = await startGimp(page);

@@ -13,6 +13,7 @@ export type AdminUser = Schemas['AdminUser'];
 export type AuditEntry = Schemas['AuditEntry'];
 export type AuditKind = Schemas['AuditKind'];
 export type AuthConfig = Schemas['AuthConfig'];
+export type Document = Schemas['Document'];
 export type EndReason = Schemas['EndReason'];
 export type Entry = Schemas['Entry'];
 export type Invite = Schemas['Invite'];

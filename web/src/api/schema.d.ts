@@ -701,7 +701,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Copies of images that were unsaved when GIMP ended. Open them with `POST /sessions/{id}/open`. */
+        /**
+         * Copies of images that were unsaved when GIMP ended. Open them with `POST /sessions/{id}/open`. Copies of what is open in
+         *     a GIMP that runs are left out.
+         */
         get: operations["recoveries_list"];
         put?: never;
         post?: never;
@@ -898,11 +901,50 @@ export interface components {
         };
         /** @description What this session can and cannot do, with the reason in words for people where it cannot. */
         Capabilities: {
+            /**
+             * @description None: GIMP tells of its documents once it is there. Some: why it does not; unsaved work is then copied at the end
+             *     only.
+             */
+            documentsUnavailable?: string | null;
             openFiles: boolean;
             /** @description None: pen works. Some: why not. */
             penUnavailable?: string | null;
             resize: boolean;
             vnc: boolean;
+        };
+        /** @description An image that GIMP has open. */
+        Document: {
+            /** @description Why the newest copy could not be made, for people; None: it could, or was not tried. */
+            copyFailed?: string | null;
+            /** @description Whether there are changes that were not saved. */
+            dirty: boolean;
+            /** @description RFC 3339; None: all is saved. */
+            dirtySince?: string | null;
+            /** @description Path inside the workspace of the file it was opened from or saved to; None: there is none. */
+            file?: string | null;
+            /**
+             * Format: int32
+             * @description Pixels.
+             */
+            height: number;
+            /** @description The same while it is open, and of no other in this session. */
+            id: string;
+            /** @description When the newest copy for recovery was made, RFC 3339; None: there is none. */
+            lastCopied?: string | null;
+            /**
+             * Format: int32
+             * @description Layers and groups of layers that are in no group.
+             */
+            layers: number;
+            /** @description File name, or "Untitled". */
+            name: string;
+            /** @description Id of that copy among the workspace's recoveries. */
+            recovery?: string | null;
+            /**
+             * Format: int32
+             * @description Pixels.
+             */
+            width: number;
         };
         /**
          * @description Why a session ended.
@@ -1281,6 +1323,8 @@ export interface components {
             application: string;
             /** Format: date-time */
             createdAt: string;
+            /** @description What GIMP has open. None: that is not known, or the session is somebody else's. */
+            documents?: components["schemas"]["Document"][] | null;
             /** @description For people. */
             endDetail?: string | null;
             endReason?: components["schemas"]["EndReason"] | null;

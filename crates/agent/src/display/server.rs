@@ -135,7 +135,13 @@ impl Program {
             Self::Xvnc { .. } => "Pen pressure is not available: Xorg's dummy driver is not installed.".to_owned(),
             Self::Custom { .. } => "Pen pressure is not available with this display server.".to_owned(),
         };
-        Capabilities { vnc: true, resize: true, open_files: true, pen_unavailable: Some(pen_unavailable) }
+        Capabilities {
+            vnc: true,
+            resize: true,
+            open_files: true,
+            pen_unavailable: Some(pen_unavailable),
+            documents_unavailable: None,
+        }
     }
 
     pub const fn sizing(&self) -> Sizing {

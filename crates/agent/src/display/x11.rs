@@ -8,7 +8,7 @@ use x11rb::connection::Connection;
 use x11rb::errors::{ConnectError, ConnectionError, ParseError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::randr::{self, ConnectionExt as _, Crtc, Mode, ModeInfo, Output};
 use x11rb::protocol::screensaver::ConnectionExt as _;
-use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, Window};
+use x11rb::protocol::xproto::{AtomEnum, ChangeWindowAttributesAux, ConnectionExt as _, KeyButMask, Window};
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use super::server::Cookie;
@@ -142,6 +142,48 @@ impl Screen {
         let reply = self.client.conn.screensaver_query_info(self.client.root)?.reply()?;
         Ok(reply.ms_since_user_input.into())
     }
+
+    /// What a human does now.
+    pub fn hand(&self) -> Result<Hand> {
+        let pointer = self.client.conn.query_pointer(self.client.root)?.reply()?;
+        let buttons = BUTTONS.into_iter().any(|button| u16::from(pointer.mask) & u16::from(button) != 0);
+        Ok(Hand { idle_ms: self.idle_ms()?, button_down: buttons, titles: image_titles(&self.client)? })
+    }
+}
+
+/// Of the pointer; wheels are buttons 4 and 5, and never stay down.
+const BUTTONS: [KeyButMask; 3] = [KeyButMask::BUTTON1, KeyButMask::BUTTON2, KeyButMask::BUTTON3];
+
+/// The state of the human's hand, and what it works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hand {
+    /// Milliseconds since the last input of a human.
+    pub idle_ms: u64,
+    /// Whether a button of mouse or pen is down.
+    pub button_down: bool,
+    /// Of GIMP's image windows.
+    pub titles: Vec<String>,
+}
+
+/// How the roles of GIMP's image windows begin.
+const IMAGE_WINDOW_ROLE: &[u8] = b"gimp-image-window-";
+
+fn image_titles(client: &Client) -> Result<Vec<String>> {
+    let conn = &client.conn;
+    let (list, role) = (intern(conn, "_NET_CLIENT_LIST")?, intern(conn, "WM_WINDOW_ROLE")?);
+    let title = intern(conn, "_NET_WM_NAME")?;
+    let list = conn.get_property(false, client.root, list, AtomEnum::WINDOW, 0, 1024)?.reply()?;
+    let mut titles = Vec::new();
+    for window in list.value32().into_iter().flatten() {
+        // A window may be gone by the time it is asked about.
+        let Ok(role) = conn.get_property(false, window, role, AtomEnum::STRING, 0, 64)?.reply() else { continue };
+        if role.value.starts_with(IMAGE_WINDOW_ROLE)
+            && let Ok(title) = conn.get_property(false, window, title, AtomEnum::ANY, 0, 1024)?.reply()
+        {
+            titles.push(String::from_utf8_lossy(&title.value).into_owned());
+        }
+    }
+    Ok(titles)
 }
 
 fn resize(client: &Client, width: u16, height: u16, density: Density) -> Result<()> {

@@ -19,6 +19,8 @@ pub struct Preset<'a> {
     pub memory_bytes: u64,
     pub cpus: u16,
     pub swap: &'a Path,
+    /// Plug-ins of the platform's own, besides GIMP's and the user's.
+    pub plug_ins: &'a Path,
     /// Device pixels per CSS pixel of the browser.
     pub scale: f32,
     /// Whether a plug-in cache is in the profile.
@@ -34,11 +36,14 @@ impl Preset<'_> {
         let new_image = (mib / 8).max(MIN_UNDO);
         let cpus = self.cpus.max(1);
         let swap = quoted(&self.swap.to_string_lossy());
+        let plug_ins =
+            quoted(&format!("${{gimp_dir}}/plug-ins:${{gimp_plug_in_dir}}/plug-ins:{}", self.plug_ins.display()));
         let mut text = format!(
             "(tile-cache-size {tiles}M)\n(undo-levels 20)\n(undo-size {undo}M)\n(max-new-image-size {new_image}M)\n\
              (num-processors {cpus})\n(swap-path {swap})\n(use-opencl no)\n(check-updates no)\n(debug-policy never)\n\
              (color-profile-policy keep)\n(color-management (mode display) (display-profile-from-gdk no))\n\
-             (save-session-info yes)\n(restore-session yes)\n(restore-monitor no)\n(save-device-status yes)\n"
+             (save-session-info yes)\n(restore-session yes)\n(restore-monitor no)\n(save-device-status yes)\n\
+             (plug-in-path {plug_ins})\n"
         );
         // GIMP 3 has icons of twice the size by itself where GTK's window scale is 2.
         let icon_size = match self.scale {
@@ -86,7 +91,8 @@ mod tests {
     fn preset(version: &str) -> String {
         let version = version.parse().expect("a version");
         let swap = Path::new("/home/gimp/sw\"ap");
-        Preset { version, memory_bytes: 2048 * MIB, cpus: 2, swap, scale: 2.0, plugins_cached: true }.text()
+        let plug_ins = Path::new("/run/plug-ins");
+        Preset { version, memory_bytes: 2048 * MIB, cpus: 2, swap, plug_ins, scale: 2.0, plugins_cached: true }.text()
     }
 
     #[test]
@@ -95,6 +101,8 @@ mod tests {
         assert!(text.contains("(tile-cache-size 1024M)"), "{text}");
         assert!(text.contains("(undo-size 512M)"), "{text}");
         assert!(text.contains(r#"(swap-path "/home/gimp/sw\"ap")"#), "{text}");
+        let path = r#"(plug-in-path "${gimp_dir}/plug-ins:${gimp_plug_in_dir}/plug-ins:/run/plug-ins")"#;
+        assert!(text.contains(path), "{text}");
     }
 
     #[test]

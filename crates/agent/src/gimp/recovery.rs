@@ -1,11 +1,11 @@
-//! The recovery store of the workspace: copies of images that were unsaved when GIMP ended.
+//! The recovery store of the workspace: copies of images that are unsaved, or were when GIMP ended.
 //!
 //! A copy is there once `<id>.xcf` is; `<id>.json` describes it. Every step is a rename within the workspace, so a
 //! death at any line leaves either the source or the copy. A copy without its description gets one at the next start.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use protocol::session::{RECOVERY_DIR, Recovery};
@@ -61,6 +61,24 @@ impl RecoveryStore {
         fs::rename(&partial.path, self.file(&recovery.id, COPY))?;
         self.sync_folder()?;
         described.map(|()| recovery)
+    }
+
+    /// Removes a copy; none may be there any more. Its picture goes first: a description alone is nothing.
+    pub fn remove(&self, id: &str) -> io::Result<()> {
+        for kind in [COPY, DESCRIPTION] {
+            match fs::remove_file(self.file(id, kind)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Path inside the workspace of what this is a copy of, if that is known and inside.
+    pub fn original(&self, id: &str) -> Option<String> {
+        let known: Recovery = serde_json::from_slice(&fs::read(self.file(id, DESCRIPTION)).ok()?).ok()?;
+        let inside = |path: &String| Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        known.original.filter(inside)
     }
 
     /// Moves what GIMP left in `backups/` of its profile here. GIMP would otherwise greet with a modal dialog.

@@ -1,7 +1,8 @@
 //! The save stage: a copy of every image with unsaved changes goes to the recovery store. The user's own files and
 //! GIMP's idea of them stay as they are.
 //!
-//! GIMP is asked by Script-Fu, one script an image, so that one that cannot be copied does not keep back the others.
+//! Where the link does not answer GIMP is asked by Script-Fu, one script an image, so that one that cannot be copied does
+//! not keep back the others.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -159,19 +160,23 @@ fn unescape(written: &str) -> Option<String> {
 }
 
 /// GIMP wraps the names of images without own file in brackets: "[photo]".
-fn display_name(name: &str) -> String {
+pub fn display_name(name: &str) -> String {
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     if bare.is_empty() { "Untitled".to_owned() } else { bare.to_owned() }
 }
 
 /// Path inside the workspace of a file given by URI or path.
-fn inside(home: &Path, file: &str) -> Option<String> {
-    let path = match file.strip_prefix("file://") {
-        Some(encoded) => percent_decode_str(encoded).decode_utf8().ok()?.into_owned(),
-        None => file.to_owned(),
-    };
-    let relative = Path::new(&path).strip_prefix(home).ok()?.to_str()?.to_owned();
+pub fn inside(home: &Path, file: &str) -> Option<String> {
+    let relative = path_of(file)?.strip_prefix(home).ok()?.to_str()?.to_owned();
     (!relative.is_empty()).then_some(relative)
+}
+
+/// Path of a file given by URI or path; None: its name is no text.
+pub fn path_of(file: &str) -> Option<PathBuf> {
+    Some(match file.strip_prefix("file://") {
+        Some(encoded) => PathBuf::from(percent_decode_str(encoded).decode_utf8().ok()?.into_owned()),
+        None => PathBuf::from(file),
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Whole sessions with real Xorg, openbox, D-Bus and GIMP.
 
+mod documents;
 mod harness;
 mod rfb;
 mod stream;
@@ -364,11 +365,8 @@ async fn copies_that_gimp_2_writes_after_the_save_stage_are_kept_beside_the_firs
     }
 }
 
-#[tokio::test]
-async fn an_image_that_cannot_be_copied_does_not_keep_back_the_others() {
-    let mut session = TestSession::ready().await;
-    let version = session.status().await.gimp_version.expect("a version");
-    // GIMP 2 cannot write an image without layers on request.
+/// Ends a session that has a painted image and one without layers; returns what was said of the save stage.
+async fn end_with_an_image_without_layers(session: &mut TestSession) -> String {
     let empty = "(let* ((image (car (gimp-image-new 9 9 RGB)))) (gimp-image-undo-enable image)
                    (gimp-image-resize image 8 8 0 0) (gimp-display-new image))";
     session.script(empty).await;
@@ -377,9 +375,30 @@ async fn an_image_that_cannot_be_copied_does_not_keep_back_the_others() {
     let copies: Vec<_> = session.recoveries().into_iter().map(|recovery| recovery.size).collect();
     assert!(copies.len() >= 2, "{copies:?}");
     let log = session.log();
-    let save = log.find("stage: Save").expect("a save stage");
-    let outcome = if version.starts_with("2.") { "Incomplete" } else { "AllSafe" };
-    assert!(log[save..].contains(outcome), "answered within its limit: {log}");
+    log[log.find("stage: Save").expect("a save stage")..].to_owned()
+}
+
+#[tokio::test]
+async fn an_image_without_layers_is_copied_too() {
+    let mut session = TestSession::ready().await;
+    let said = end_with_an_image_without_layers(&mut session).await;
+    assert!(said.contains("AllSafe"), "{said}");
+}
+
+#[tokio::test]
+async fn without_a_link_documents_are_unknown_and_one_that_cannot_be_copied_does_not_keep_back_the_others() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let in_the_way = folder.path().join("home/.cache/gimp-session/plug-ins");
+    fs::create_dir_all(in_the_way.parent().expect("a folder")).expect("creates");
+    fs::write(&in_the_way, "in the way of the plug-in").expect("writes");
+    let mut session = TestSession::start(folder.path(), Options::default());
+    let status = session.wait_for(|status| status.capabilities.documents_unavailable.is_some()).await;
+    assert_eq!(status.documents, None);
+    session.wait_for(|status| status.phase == AgentPhase::Running).await;
+    let said = end_with_an_image_without_layers(&mut session).await;
+    // Script-Fu of GIMP 2 cannot write an image without layers.
+    let outcome = if status.gimp_version.expect("a version").starts_with("2.") { "Incomplete" } else { "AllSafe" };
+    assert!(said.contains(outcome), "{said}");
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ async fn next(app: &App, subscription: &mut Subscription) -> Option<Event> {
                 let row = Entity::find_by_id(id.0).one(&app.db).await;
                 // Removed with its user.
                 let Some(row) = row.map_err(Problem::from).ok()? else { continue };
-                StreamEvent::Session(Session::new(app, row).ok()?)
+                StreamEvent::Session(Session::own(app, row).ok()?)
             }
             watchers::Event::Notice(session_id, notice) => StreamEvent::Notice(NoticeEvent::new(session_id, notice)),
             watchers::Event::Quota(quota) => StreamEvent::Quota(quota),
@@ -127,7 +127,7 @@ async fn full_state(app: &App, user: UserId) -> Result<Vec<Event>, Problem> {
         warnings.into_iter().map(move |notice| StreamEvent::Notice(NoticeEvent::new(id, notice)))
     });
     let warnings: Vec<_> = warnings.collect();
-    let sessions = rows.into_iter().map(|row| Session::new(app, row)).collect::<Result<_, _>>()?;
+    let sessions = rows.into_iter().map(|row| Session::own(app, row)).collect::<Result<_, _>>()?;
     let all = StreamEvent::Sessions(SessionsEvent { sessions });
     std::iter::once(all).chain(warnings).map(|event| event.sent()).collect()
 }

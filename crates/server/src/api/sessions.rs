@@ -14,6 +14,7 @@ mod status;
 
 use axum::http::StatusCode;
 pub use end::end_as_admin;
+use protocol::agent::Document;
 use protocol::session::{EndReason, EndStage, SessionStatus, StartStep};
 use sea_orm::EntityTrait;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,8 @@ pub struct Session {
     pub resources: Resources,
     /// Seconds without human input, as far as is known, while the session runs.
     pub idle_seconds: Option<u64>,
+    /// What GIMP has open. None: that is not known, or the session is somebody else's.
+    pub documents: Option<Vec<Document>>,
 }
 
 /// Limits of a session, in the notation of Kubernetes.
@@ -86,7 +89,25 @@ pub struct Resources {
 }
 
 impl Session {
-    /// A row as the API shows it.
+    /// A row as the API shows it to the session's owner.
+    ///
+    /// # Errors
+    /// When the row has words this version does not know.
+    pub fn own(app: &App, row: session::Model) -> Result<Self, Problem> {
+        let live = app.sessions.live(SessionId(row.id));
+        let documents = live.and_then(|live| live.borrow().report.as_ref()?.documents.clone());
+        Ok(Self { documents, ..Self::new(app, row)? })
+    }
+
+    /// As `own` to its owner, as `new` to administrators.
+    ///
+    /// # Errors
+    /// When the row has words this version does not know.
+    pub fn seen_by(user: &CurrentUser, app: &App, row: session::Model) -> Result<Self, Problem> {
+        if row.user_id == user.id.0 { Self::own(app, row) } else { Self::new(app, row) }
+    }
+
+    /// A row as the API shows it to whoever may know of the session, without what is inside.
     ///
     /// # Errors
     /// When the row has words this version does not know.
@@ -109,6 +130,7 @@ impl Session {
             endpoint: format!("{}/session/{id}", app.settings.public_url()),
             resources: Resources { cpu: row.cpu_request, memory: row.memory_request },
             idle_seconds: live.and_then(|live| live.borrow().idle_seconds(app.clock.now())),
+            documents: None,
         })
     }
 }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// Longest wait for an answer other than an upgrade or the event stream.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Largest answer, bytes.
-const BODY_LIMIT: usize = 256 * 1024;
+const BODY_LIMIT: usize = 1024 * 1024;
 /// Longest detail of an error, characters.
 const DETAIL_LIMIT: usize = 300;
 /// Bytes that the kernel holds on the way to an agent, as for `SO_SNDBUF`: what an agent does not take is held up at its

@@ -36,6 +36,8 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LAST: Duration = Duration::from_secs(2);
 /// Changes one agent may tell in a second; the rest waits in its socket. A whole start has about six.
 const REPORTS_PER_SECOND: u32 = 20;
+/// Between two times that watchers are told of documents; what they then see is the newest.
+const DOCUMENTS_GAP: time::Duration = time::Duration::milliseconds(500);
 /// Until a row that could not be written is tried again.
 const STORE_RETRY: time::Duration = time::Duration::seconds(1);
 
@@ -64,6 +66,10 @@ struct Keeper {
     stored: Columns,
     /// The row could not be written; when to try again.
     store_at: Option<OffsetDateTime>,
+    /// Nobody was told yet of documents that changed; when to.
+    documents_at: Option<OffsetDateTime>,
+    /// Not to be told of them before.
+    documents_after: OffsetDateTime,
     /// There is no such row any more, or it was ended behind our back.
     orphan: bool,
     launch: Option<Job>,
@@ -109,6 +115,8 @@ pub(super) async fn run(
         row,
         live,
         store_at: None,
+        documents_at: None,
+        documents_after: OffsetDateTime::UNIX_EPOCH,
         orphan: false,
         launch: None,
         progress: mpsc::channel(StartStep::ALL.len()),
@@ -131,7 +139,7 @@ impl Keeper {
     }
 
     async fn next(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Happened {
-        let wake_at = self.live.borrow().life.wake_at().into_iter().chain(self.store_at).min();
+        let wake_at = self.live.borrow().life.wake_at().into_iter().chain(self.store_at).chain(self.documents_at).min();
         tokio::select! {
             Some(command) = inbox.recv() => Happened::Command(command),
             Some(step) = self.progress.1.recv() => Happened::Progress(step),
@@ -170,6 +178,10 @@ impl Keeper {
             }
             Happened::Agent(Ok(report)) | Happened::Idle(Some(report)) => {
                 let effects = self.change(|life| life.heard(now, &report));
+                let before = self.live.borrow().report.as_ref().and_then(|report| report.documents.clone());
+                if before != report.documents {
+                    self.documents_at.get_or_insert(self.documents_after.max(now));
+                }
                 self.live.send_modify(|live| live.report = Some(report));
                 effects
             }
@@ -212,6 +224,12 @@ impl Keeper {
             }
         };
         self.carry_out(effects).await;
+        if self.documents_at.is_some_and(|at| now >= at) {
+            // They are in no row.
+            self.documents_at = None;
+            self.documents_after = now + DOCUMENTS_GAP;
+            self.context.watchers.tell(UserId(self.row.user_id), Event::Session(self.id));
+        }
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut super::Lifecycle) -> T) -> T {

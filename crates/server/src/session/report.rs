@@ -1,7 +1,7 @@
 //! What an agent says, checked. The agent shares its sandbox with whatever the user runs there, so its words are
 //! bounded, cleaned and never believed beyond what is written here.
 
-use protocol::agent::{AgentPhase, AgentStatus, Capabilities, Supervised};
+use protocol::agent::{AgentPhase, AgentStatus, Capabilities, Document, MAX_DOCUMENTS, Supervised};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -11,6 +11,8 @@ use crate::ids::SessionId;
 const MAX_RESTARTS: usize = 16;
 const MAX_VERSION: usize = 32;
 const MAX_WORDS: usize = 200;
+/// Longest path of a document that is kept; longer ones are none.
+const MAX_PATH: usize = 4096;
 /// Longest idle time believed. Longer than any session.
 const MAX_IDLE_MS: u64 = 30 * 24 * 3600 * 1000;
 
@@ -24,6 +26,8 @@ pub struct Report {
     pub gimp_version: Option<String>,
     pub capabilities: Capabilities,
     pub restarts: Vec<Restart>,
+    /// As in `AgentStatus`: for the owner's eyes only.
+    pub documents: Option<Vec<Document>>,
     /// As in `AgentStatus`.
     pub unattended: bool,
 }
@@ -67,11 +71,30 @@ impl Report {
             gimp_version: status.gimp_version.map(|version| plain(&version, MAX_VERSION)),
             capabilities: Capabilities {
                 pen_unavailable: status.capabilities.pen_unavailable.map(|why| plain(&why, MAX_WORDS)),
+                documents_unavailable: status.capabilities.documents_unavailable.map(|why| plain(&why, MAX_WORDS)),
                 ..status.capabilities
             },
             restarts: restarts.collect(),
+            documents: status
+                .documents
+                .map(|documents| documents.into_iter().take(MAX_DOCUMENTS).map(checked).collect()),
             unattended: status.unattended,
         })
+    }
+}
+
+fn checked(document: Document) -> Document {
+    let time = |text: Option<String>| text.filter(|text| OffsetDateTime::parse(text, &Rfc3339).is_ok());
+    let is_path = |path: &String| path.len() <= MAX_PATH && !path.chars().any(char::is_control);
+    Document {
+        id: plain(&document.id, MAX_WORDS),
+        name: plain(&document.name, MAX_WORDS),
+        file: document.file.filter(is_path),
+        dirty_since: time(document.dirty_since),
+        last_copied: time(document.last_copied),
+        recovery: document.recovery.map(|id| plain(&id, MAX_WORDS)),
+        copy_failed: document.copy_failed.map(|why| plain(&why, MAX_WORDS)),
+        ..document
     }
 }
 
@@ -110,7 +133,25 @@ mod tests {
             capabilities: Capabilities::default(),
             restarts: vec![],
             timings: vec![],
+            documents: None,
             unattended: false,
+        }
+    }
+
+    fn document(name: String, words: String) -> Document {
+        Document {
+            id: words.clone(),
+            name: name.clone(),
+            // Paths are kept whole or not at all.
+            file: (name.chars().count() <= MAX_WORDS).then_some(name),
+            width: 1,
+            height: 1,
+            layers: 1,
+            dirty: true,
+            dirty_since: Some(words.clone()),
+            last_copied: None,
+            recovery: None,
+            copy_failed: Some(words),
         }
     }
 
@@ -142,6 +183,7 @@ mod tests {
         fn everything_kept_is_bounded(
             phase in phase(), idle_ms: u64, viewers: u32, version in ".{0,300}", why in "(?s).{0,600}",
             causes in proptest::collection::vec(("(?s).{0,300}", any::<bool>()), 0..24),
+            name in "(?s).{0,300}", documents in 0_usize..200,
         ) {
             let session = SessionId::new();
             let restarts = causes.into_iter().map(|(cause, sane)| protocol::agent::Restart {
@@ -152,16 +194,29 @@ mod tests {
             let said = AgentStatus {
                 phase, idle_ms, viewers,
                 gimp_version: Some(version),
-                capabilities: Capabilities { pen_unavailable: Some(why), ..Capabilities::default() },
+                capabilities: Capabilities {
+                    pen_unavailable: Some(why.clone()),
+                    documents_unavailable: Some(why.clone()),
+                    ..Capabilities::default()
+                },
                 restarts: restarts.collect(),
+                documents: Some(vec![document(name, why); documents]),
                 ..status(session)
             };
             let report = Report::check(said, session).unwrap();
             prop_assert!(report.idle >= Duration::ZERO && report.idle <= Duration::days(30));
             prop_assert!(report.restarts.len() <= MAX_RESTARTS);
+            let documents = report.documents.unwrap();
+            prop_assert!(documents.len() <= MAX_DOCUMENTS);
+            let told = documents.iter().flat_map(|document| {
+                [&document.id, &document.name].into_iter().chain(&document.file).chain(&document.copy_failed)
+            });
+            prop_assert!(documents.iter().all(|document| document.dirty_since.is_none()));
             let words = report.restarts.iter().map(|restart| restart.cause.as_str())
                 .chain(report.gimp_version.as_deref())
-                .chain(report.capabilities.pen_unavailable.as_deref());
+                .chain(report.capabilities.pen_unavailable.as_deref())
+                .chain(report.capabilities.documents_unavailable.as_deref())
+                .chain(told.map(String::as_str));
             for text in words {
                 prop_assert!(text.chars().count() <= MAX_WORDS && !text.chars().any(char::is_control));
             }

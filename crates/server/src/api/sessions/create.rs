@@ -53,7 +53,7 @@ pub async fn create(
     let Json(request) = request.unwrap_or(Json(Request::default()));
     let new = check(&request)?;
     let row = app.sessions.create(NewSession { user: user.id, resources: new.0, screen: new.1 }).await?;
-    let session = Session::new(&app, row)?;
+    let session = Session::own(&app, row)?;
     let location = format!("/api/v1/sessions/{}", session.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(session)).into_response())
 }

@@ -38,7 +38,7 @@ pub async fn end(
         end_as_admin(&app, &user, &client, &row).await?;
     }
     let row = super::find(&app, &user, id).await?;
-    Ok((StatusCode::ACCEPTED, Json(Session::new(&app, row)?)))
+    Ok((StatusCode::ACCEPTED, Json(Session::seen_by(&user, &app, row)?)))
 }
 
 /// Ends anybody's session, on record in the audit trail.

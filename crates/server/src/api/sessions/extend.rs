@@ -30,5 +30,5 @@ pub async fn extend(
     super::find(&app, &user, id).await?;
     app.sessions.extend(id).await?;
     let row = super::find(&app, &user, id).await?;
-    Ok(Json(Session::new(&app, row)?))
+    Ok(Json(Session::seen_by(&user, &app, row)?))
 }

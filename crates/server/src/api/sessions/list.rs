@@ -42,6 +42,6 @@ pub async fn list(
     }
     let mut rows = rows.order_by_desc(Column::Id).limit(page.rows() + 1).all(&app.db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
-    let sessions = rows.into_iter().map(|row| Session::new(&app, row)).collect::<Result<_, _>>()?;
+    let sessions = rows.into_iter().map(|row| Session::own(&app, row)).collect::<Result<_, _>>()?;
     Ok(Json(Page { sessions, next_cursor }))
 }

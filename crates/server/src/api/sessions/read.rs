@@ -24,5 +24,5 @@ pub async fn read(
     Path(id): Path<SessionId>,
 ) -> Result<Json<Session>, Problem> {
     let row = super::find(&app, &user, id).await?;
-    Ok(Json(Session::new(&app, row)?))
+    Ok(Json(Session::seen_by(&user, &app, row)?))
 }

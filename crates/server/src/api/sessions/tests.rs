@@ -1,9 +1,9 @@
-use protocol::agent::OpenRequest;
+use protocol::agent::{Document, OpenRequest};
 use protocol::session::StartStep;
 use serde_json::{Value, json};
 
 use crate::ids::SessionId;
-use crate::session::testing::{end_of, fake, running, start, started};
+use crate::session::testing::{Events, end_of, eventually, fake, running, start, started};
 use crate::test_app::{Client, TestApp};
 
 const SESSIONS: &str = "/api/v1/sessions";
@@ -243,6 +243,87 @@ async fn files_are_opened_in_the_running_gimp() {
     ] {
         ada.post(&path, body).await.expect_problem(422, "invalid");
     }
+}
+
+fn poster() -> Document {
+    Document {
+        id: "77-1".into(),
+        name: "poster.xcf".into(),
+        file: Some("art/poster.xcf".into()),
+        width: 320,
+        height: 200,
+        layers: 2,
+        dirty: true,
+        dirty_since: Some("2026-01-01T00:00:00Z".into()),
+        last_copied: Some("2026-01-01T00:00:10Z".into()),
+        recovery: Some("r-1".into()),
+        copy_failed: None,
+    }
+}
+
+#[tokio::test]
+async fn documents_that_change_all_the_time_are_told_of_twice_a_second() {
+    const CHANGES: u32 = 15;
+    let app = TestApp::new().await;
+    let mut ada = app.user("ada@example.org").await;
+    let (_, session) = started(&app, &mut ada).await;
+    let mut events = Events::open(&mut ada).await;
+    let agent = fake(&app).session(session).unwrap();
+    let began = std::time::Instant::now();
+    for layers in 1..=CHANGES {
+        agent.set_documents(vec![Document { layers, ..poster() }]);
+        let live = app.app.sessions.live(session).unwrap();
+        let newest = || live.borrow().report.as_ref()?.documents.as_ref()?.first().map(|document| document.layers);
+        eventually("the server has heard it", || newest() == Some(layers)).await;
+    }
+    let told = std::cell::Cell::new(0);
+    events
+        .until("session", |session| {
+            told.set(told.get() + u128::from(session["documents"].is_array()));
+            session["documents"][0]["layers"] == CHANGES
+        })
+        .await;
+    let most = 2 + began.elapsed().as_millis() / 500;
+    assert!(told.get() <= most, "{} times, at most {most}", told.get());
+}
+
+#[tokio::test]
+async fn documents_are_told_to_the_owner_alone_and_their_copies_are_no_recoveries_yet() {
+    let app = TestApp::new().await;
+    let mut admin = app.admin("root@example.org").await;
+    let mut ada = app.user("ada@example.org").await;
+    let (id, session) = started(&app, &mut ada).await;
+    let mut events = Events::open(&mut ada).await;
+    assert_eq!(events.next().await.unwrap().1["sessions"][0]["documents"], json!(null), "not known yet");
+    let document = poster();
+    let told = serde_json::to_value(vec![document.clone()]).unwrap();
+    let agent = fake(&app).session(session).unwrap();
+    agent.set_documents(vec![document]);
+    events.until("session", |session| session["documents"] == told).await;
+    let path = format!("{SESSIONS}/{id}");
+    assert_eq!(ada.get(&path).await.expect(200)["documents"], told);
+    assert_eq!(ada.get(SESSIONS).await.expect(200)["sessions"][0]["documents"], told);
+    assert_eq!(admin.get(&path).await.expect(200)["documents"], json!(null));
+    let all = admin.get("/api/v1/admin/sessions").await.expect(200);
+    assert_eq!(all["sessions"][0]["documents"], json!(null), "{all}");
+
+    let store = app.app.settings.data_dir.join("workspaces").join(ada.user.unwrap().to_string());
+    let store = store.join(".gimp-platform/recovery");
+    std::fs::create_dir_all(&store).unwrap();
+    for name in ["r-1.xcf", "r-2.xcf"] {
+        std::fs::write(store.join(name), b"xcf").unwrap();
+    }
+    let mut offered = async || -> Vec<String> {
+        let listed = ada.get("/api/v1/workspace/recoveries").await.expect(200);
+        let mut ids: Vec<_> =
+            listed["recoveries"].as_array().unwrap().iter().map(|one| one["id"].to_string()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(offered().await, ["\"r-2\""]);
+    agent.restart_gimp("killed by signal 9");
+    events.until("notice", |_| true).await;
+    assert_eq!(offered().await, ["\"r-1\"", "\"r-2\""], "its GIMP is gone");
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use axum::routing::{get, post, put};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use protocol::agent::{
-    self, AgentPhase, AgentStatus, Capabilities, EndRequest, MediaOffer, OpenRequest, Restart, StepTiming, Supervised,
-    WritesRequest,
+    self, AgentPhase, AgentStatus, Capabilities, Document, EndRequest, MediaOffer, OpenRequest, Restart, StepTiming,
+    Supervised, WritesRequest,
 };
 use protocol::media::Remote;
 use protocol::session::{EndReason, EndStage, ScreenSize, StartStep};
@@ -94,9 +94,11 @@ impl FakeAgent {
                 resize: true,
                 open_files: true,
                 pen_unavailable: Some("This GIMP is pretended.".into()),
+                documents_unavailable: None,
             },
             restarts: vec![],
             timings: vec![],
+            documents: None,
             unattended: false,
         };
         let now = Instant::now();
@@ -245,6 +247,11 @@ impl FakeAgent {
                 cause: cause.to_owned(),
             });
         });
+    }
+
+    /// GIMP has these open.
+    pub fn set_documents(&self, documents: Vec<Document>) {
+        self.change(|status| status.documents = Some(documents));
     }
 
     /// GIMP is back.

@@ -20,6 +20,7 @@ fn report(phase: AgentPhase, idle: Duration) -> Report {
         gimp_version: None,
         capabilities: Capabilities::default(),
         restarts: vec![],
+        documents: None,
         unattended: false,
     }
 }

@@ -1,0 +1,608 @@
+//! What GIMP has open, told to whoever watches, and copied in time: carries out what `agent_core::recovery` decides.
+//!
+//! One task, which alone speaks with the link. It waits for input and asks nothing of a still session.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use agent_core::lifecycle::SaveOutcome;
+use agent_core::recovery::{DocumentId, Hand, InSight, Next, Policy};
+use gimp_link::Image;
+use protocol::agent::{Document, MAX_DOCUMENTS};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::gimp::link::{Link, LinkError};
+use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
+use crate::gimp::title;
+use crate::gimp::unsaved::{Saved, display_name, inside};
+use crate::session::SharedScreen;
+
+/// How long the X server may take to say when there was input.
+const DISPLAY_LIMIT: Duration = Duration::from_secs(2);
+/// What is less far apart is the same input: the X server counts in milliseconds of its own.
+const SAME_INPUT: Duration = Duration::from_millis(100);
+/// A document that GIMP has not listed for so long, while it answered, was closed by its user.
+const CLOSED_FOR_GOOD: Duration = Duration::from_secs(1);
+/// Longest name told of, characters.
+const MAX_NAME: usize = 200;
+
+/// The documents, or why they are not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// None: not known, or not yet.
+    pub documents: Option<Vec<Document>>,
+    /// For people.
+    pub unavailable: Option<String>,
+}
+
+/// A GIMP that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gimp {
+    /// Another for each start.
+    pub attempt: u64,
+    /// Whether the plug-in was put where it finds it.
+    pub has_link: bool,
+}
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct Setup {
+    pub link: Link,
+    pub store: RecoveryStore,
+    pub home: PathBuf,
+    /// Keeps what is known over the agent's death.
+    pub state_file: PathBuf,
+    pub gimp: watch::Receiver<Option<Gimp>>,
+    pub screen: watch::Receiver<Option<SharedScreen>>,
+    /// Somebody begins to do something.
+    pub activity: Arc<Notify>,
+}
+
+#[derive(Debug)]
+enum Command {
+    /// A program did something with GIMP's documents.
+    Touched,
+    Recover {
+        copy: PathBuf,
+        answer: oneshot::Sender<bool>,
+    },
+    SaveAll(oneshot::Sender<Saved>),
+}
+
+/// The way to the task. It ends with the last clone of this.
+#[derive(Debug, Clone)]
+pub struct Documents {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Documents {
+    pub fn start(setup: Setup) -> (Self, watch::Receiver<Told>) {
+        let (commands, receiver) = mpsc::channel(16);
+        let told = watch::Sender::new(Told::default());
+        let watcher = told.subscribe();
+        let keeper = Keeper {
+            setup,
+            told,
+            commands: receiver,
+            started: Instant::now(),
+            last_input: None,
+            policy: Policy::default(),
+            run: Run::default(),
+            kept: Vec::new(),
+        };
+        tokio::spawn(keeper.run());
+        (Self { commands }, watcher)
+    }
+
+    /// Looks at GIMP's documents soon, as after input of a human.
+    pub async fn touched(&self) {
+        let _ = self.commands.send(Command::Touched).await;
+    }
+
+    /// Opens a copy of the recovery store as what it is a copy of. False: that has to be done without the link.
+    pub async fn recover(&self, copy: PathBuf) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Recover { copy, answer }).await.is_ok() && answered.await.unwrap_or(false)
+    }
+
+    /// Copies every document with unsaved changes, for an end; then nothing is looked at any more. None: the link does
+    /// not answer.
+    pub async fn save_all(&self) -> Option<Saved> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::SaveAll(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+/// What is known of one run of GIMP.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    /// GIMP's process id; 0: it has not said yet.
+    process: i32,
+    documents: BTreeMap<DocumentId, Known>,
+}
+
+/// What is known of a document beyond what GIMP says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    dirty_since: Option<String>,
+    copy: Option<Kept>,
+    copy_failed: Option<String>,
+    #[serde(skip)]
+    image: Option<Image>,
+    /// When GIMP did not list it any more.
+    #[serde(skip)]
+    closed_at: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    /// In the recovery store.
+    id: String,
+    made_at: SystemTime,
+}
+
+struct Keeper {
+    setup: Setup,
+    told: watch::Sender<Told>,
+    commands: mpsc::Receiver<Command>,
+    started: Instant,
+    last_input: Option<Duration>,
+    policy: Policy,
+    run: Run,
+    /// The state file's content.
+    kept: Vec<u8>,
+}
+
+/// Why the keeper stops looking at a GIMP.
+enum Over {
+    Gimp,
+    Session,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        loop {
+            let gimp = *self.setup.gimp.borrow_and_update();
+            let over = match gimp {
+                Some(gimp) => self.look_after(gimp).await,
+                None => self.wait(None).await,
+            };
+            if matches!(over, Some(Over::Session)) {
+                return;
+            }
+            self.run = Run::default();
+            self.tell(None);
+        }
+    }
+
+    /// Until this GIMP is gone, or the session ends.
+    async fn look_after(&mut self, gimp: Gimp) -> Option<Over> {
+        self.policy = Policy::default();
+        if !gimp.has_link {
+            self.tell(Some("The GIMP link is not installed for this version of GIMP."));
+            return self.wait_for_other().await;
+        }
+        loop {
+            match self.setup.gimp.has_changed() {
+                Ok(false) => {}
+                Ok(true) => return Some(Over::Gimp),
+                Err(_) => return Some(Over::Session),
+            }
+            let hand = self.hand().await;
+            let wake_at = match self.policy.next(self.now(), &hand) {
+                Next::List => {
+                    self.list().await;
+                    continue;
+                }
+                Next::Copy(document) => {
+                    if let Err(error) = self.copy(document).await {
+                        tracing::warn!(%error, "a document could not be copied");
+                    }
+                    self.tell(None);
+                    continue;
+                }
+                Next::At(at) => Some(at),
+                Next::Rest => None,
+            };
+            if let Some(over) = self.wait(wake_at).await {
+                return Some(over);
+            }
+        }
+    }
+
+    async fn wait_for_other(&mut self) -> Option<Over> {
+        loop {
+            if let Some(over) = self.wait(None).await {
+                return Some(over);
+            }
+        }
+    }
+
+    /// Until then, or until something happens. Some: there is another GIMP or none, or the session ends.
+    async fn wait(&mut self, until: Option<Duration>) -> Option<Over> {
+        let until = until.map(|at| tokio::time::Instant::from_std(self.started + at));
+        let timer = async {
+            match until {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.setup.gimp.changed() => Some(if changed.is_ok() { Over::Gimp } else { Over::Session }),
+            command = self.commands.recv() => match command {
+                Some(command) => self.obey(command).await,
+                None => Some(Over::Session),
+            },
+            () = self.setup.activity.notified() => None,
+            () = timer => None,
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Option<Over> {
+        match command {
+            Command::Touched => self.last_input = Some(self.now()),
+            Command::Recover { copy, answer } => {
+                let opened = self.recover(&copy).await;
+                if let Err(error) = &opened {
+                    tracing::warn!(%error, "a copy could not be opened by the link");
+                }
+                let _ = answer.send(opened.is_ok());
+            }
+            Command::SaveAll(answer) => {
+                // Not answered: it has to be done in another way.
+                if let Some(saved) = self.save_all().await {
+                    let _ = answer.send(saved);
+                }
+                return Some(Over::Session);
+            }
+        }
+        None
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// While the display does not answer, nothing is known to be put in.
+    async fn hand(&mut self) -> Hand {
+        let screen = self.setup.screen.borrow().clone();
+        let (mut button_down, mut in_sight) = (false, InSight::Unknown);
+        if let Some(screen) = screen {
+            let ask = tokio::task::spawn_blocking(move || screen.lock().unwrap_or_else(PoisonError::into_inner).hand());
+            if let Ok(Ok(Ok(hand))) = tokio::time::timeout(DISPLAY_LIMIT, ask).await {
+                button_down = hand.button_down;
+                in_sight = title::in_sight(&hand.titles);
+                let input = self.now().saturating_sub(Duration::from_millis(hand.idle_ms));
+                if self.last_input.is_none_or(|last| input > last + SAME_INPUT) {
+                    self.last_input = Some(input);
+                }
+            }
+        }
+        Hand { last_input: self.last_input, button_down, in_sight }
+    }
+
+    async fn list(&mut self) {
+        let asked_at = self.now();
+        let mut gimp = self.setup.gimp.clone();
+        let answer = tokio::select! {
+            answer = self.ask_for_images() => answer,
+            // Nobody is left to wait for.
+            _ = gimp.changed() => return,
+        };
+        match answer {
+            Ok(images) => self.take_in(images, asked_at),
+            Err(error) => {
+                tracing::warn!(%error, "GIMP does not tell of its documents");
+                self.policy.list_failed(self.now());
+                match error {
+                    // It is busy: what was known still holds.
+                    LinkError::TimedOut if self.told.borrow().documents.is_some() => {}
+                    LinkError::Version(_) => self.tell(Some("The GIMP link is of another version.")),
+                    _ => self.tell(Some("GIMP does not answer the platform.")),
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, images: Vec<Image>, asked_at: Duration) {
+        self.policy.listed(asked_at, images.iter().map(|image| (image.id, image.dirty)));
+        self.learn(images, asked_at);
+        self.tell(None);
+    }
+
+    /// A link that is gone is started again.
+    async fn ask_for_images(&mut self) -> Result<Vec<Image>, LinkError> {
+        let mut images = self.setup.link.list().await;
+        if let Err(LinkError::Gone(_)) = images {
+            // Perhaps only the connection was.
+            images = self.setup.link.list().await;
+        }
+        if let Err(LinkError::Gone(_)) = images {
+            self.setup.link.start().await?;
+            images = self.setup.link.list().await;
+        }
+        let images = images?;
+        let process = self.setup.link.hello().await?.process;
+        if self.run.process != process {
+            // What an agent before this one knew of the same GIMP.
+            let before =
+                fs::read(&self.setup.state_file).ok().and_then(|text| serde_json::from_slice::<Run>(&text).ok());
+            self.run = before.filter(|run| run.process == process).unwrap_or(Run { process, ..Run::default() });
+        }
+        Ok(images)
+    }
+
+    /// Takes in GIMP's list. Copies of what is saved are of no more use, nor are those of what was closed unsaved: GIMP has
+    /// asked its user. But a GIMP that goes away may lose its images first, so it has to answer a second time.
+    fn learn(&mut self, images: Vec<Image>, asked_at: Duration) {
+        let mut before = std::mem::take(&mut self.run.documents);
+        for image in images.into_iter().take(MAX_DOCUMENTS) {
+            let mut known = before.remove(&image.id).unwrap_or_default();
+            if image.dirty {
+                known.dirty_since.get_or_insert_with(now);
+            } else {
+                known.dirty_since = None;
+                known.copy_failed = None;
+                if let Some(copy) = known.copy.take() {
+                    self.remove(&copy);
+                }
+            }
+            let id = image.id;
+            known.image = Some(image);
+            known.closed_at = None;
+            self.run.documents.insert(id, known);
+        }
+        for (id, mut closed) in before {
+            let Some(copy) = &closed.copy else { continue };
+            let closed_at = *closed.closed_at.get_or_insert(asked_at);
+            if asked_at >= closed_at + CLOSED_FOR_GOOD || closed.was_saved_after(copy.made_at) {
+                self.remove(copy);
+            } else {
+                self.run.documents.insert(id, closed);
+            }
+        }
+        self.keep_state();
+    }
+
+    fn remove(&self, copy: &Kept) {
+        if let Err(error) = self.setup.store.remove(&copy.id) {
+            tracing::warn!(%error, "a copy of what is saved stays");
+        }
+    }
+
+    /// Makes a copy and removes the one before it.
+    async fn copy(&mut self, document: DocumentId) -> anyhow::Result<()> {
+        let begun = self.now();
+        let made_at = SystemTime::now();
+        match self.write_copy(document).await {
+            Ok(Some(id)) => {
+                self.policy.copied(document, begun);
+                let known = self.run.documents.entry(document).or_default();
+                known.copy_failed = None;
+                if let Some(old) = known.copy.replace(Kept { id, made_at }) {
+                    self.remove(&old);
+                }
+                self.keep_state();
+                Ok(())
+            }
+            // Closed meanwhile: the next list tells.
+            Ok(None) => {
+                self.policy.copied(document, begun);
+                self.last_input = Some(self.now());
+                Ok(())
+            }
+            Err(error) => {
+                self.policy.copy_failed(document, self.now());
+                self.run.documents.entry(document).or_default().copy_failed = Some(in_words(&error).to_owned());
+                Err(error)
+            }
+        }
+    }
+
+    /// None: GIMP has no such image any more.
+    async fn write_copy(&mut self, document: DocumentId) -> anyhow::Result<Option<String>> {
+        let partial = self.setup.store.partial()?;
+        if let Err(error) = self.setup.link.copy(document, &partial.path).await {
+            // Not if GIMP may still write to it.
+            if matches!(error, LinkError::Refused(_)) {
+                let _ = fs::remove_file(&partial.path);
+            }
+            return if error.is_no_image() { Ok(None) } else { Err(error.into()) };
+        }
+        let image = self.run.documents.get(&document).and_then(|known| known.image.as_ref());
+        let name = image.map_or_else(|| display_name(""), |image| display_name(&image.name));
+        let original = image.and_then(|image| file_of(image, &self.setup.home));
+        let store = self.setup.store.clone();
+        // Waits for the disk.
+        let kept = tokio::task::spawn_blocking(move || {
+            let kept = store.keep(&partial, &name, original);
+            if kept.is_err() {
+                let _ = fs::remove_file(&partial.path);
+            }
+            kept
+        });
+        Ok(Some(kept.await??.id))
+    }
+
+    fn has_link(&self) -> bool {
+        self.setup.gimp.borrow().is_some_and(|gimp| gimp.has_link)
+    }
+
+    async fn save_all(&mut self) -> Option<Saved> {
+        if !self.has_link() {
+            return None;
+        }
+        let images = match self.ask_for_images().await {
+            Ok(images) => images,
+            Err(error) => {
+                tracing::warn!(%error, "the link does not list the documents to save");
+                return None;
+            }
+        };
+        let dirty: Vec<DocumentId> = images.iter().filter(|image| image.dirty).map(|image| image.id).collect();
+        self.take_in(images, self.now());
+        let mut saved = Saved { outcome: SaveOutcome::AllSafe, copies: 0 };
+        for document in dirty {
+            match self.copy(document).await {
+                Ok(()) => saved.copies += 1,
+                Err(error) => {
+                    tracing::warn!(%error, "an image could not be copied");
+                    saved.outcome = SaveOutcome::Incomplete;
+                }
+            }
+        }
+        self.tell(None);
+        Some(saved)
+    }
+
+    /// The copy becomes that of the document: it goes once that is saved.
+    async fn recover(&mut self, copy: &Path) -> Result<(), LinkError> {
+        if !self.has_link() {
+            return Err(LinkError::Gone(std::io::ErrorKind::NotFound.into()));
+        }
+        let recovery = copy.file_stem().map(|id| id.to_string_lossy().into_owned()).unwrap_or_default();
+        let original = self.setup.store.original(&recovery).map(|path| self.setup.home.join(path));
+        let file = original.and_then(|original| own_file(&original));
+        let image = self.setup.link.recover(copy, file.as_deref()).await?;
+        let (made_at, asked_at) = (SystemTime::now(), self.now());
+        // It is open, and the copy is kept, whatever comes now.
+        let images = match self.ask_for_images().await {
+            Ok(images) => images,
+            Err(error) => {
+                tracing::warn!(%error, "GIMP does not tell of what it has just opened");
+                return Ok(());
+            }
+        };
+        let is_unsaved = images.iter().any(|open| open.id == image && open.dirty);
+        if is_unsaved {
+            self.run.documents.entry(image).or_default().copy = Some(Kept { id: recovery, made_at });
+        }
+        self.take_in(images, asked_at);
+        if is_unsaved {
+            self.policy.copied(image, self.now());
+        }
+        Ok(())
+    }
+
+    fn keep_state(&mut self) {
+        let kept = serde_json::to_vec(&self.run).map_err(std::io::Error::other).and_then(|text| {
+            if text != self.kept {
+                replace_file(&self.setup.state_file, &text)?;
+                self.kept = text;
+            }
+            Ok(())
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "what is known of documents is not kept for another agent");
+        }
+    }
+
+    /// `unavailable`: why the documents are not known.
+    fn tell(&self, unavailable: Option<&str>) {
+        let told = Told {
+            documents: (unavailable.is_none() && self.run.process != 0).then(|| {
+                let documents = self.run.documents.iter();
+                documents.filter_map(|(id, known)| known.told(self.run.process, *id, &self.setup.home)).collect()
+            }),
+            unavailable: unavailable.map(str::to_owned),
+        };
+        self.told.send_if_modified(|last| {
+            let changed = *last != told;
+            *last = told;
+            changed
+        });
+    }
+}
+
+impl Known {
+    fn told(&self, process: i32, id: DocumentId, home: &Path) -> Option<Document> {
+        let image = self.image.as_ref().filter(|_| self.closed_at.is_none())?;
+        Some(Document {
+            id: format!("{process}-{id}"),
+            name: display_name(&image.name).chars().take(MAX_NAME).collect(),
+            file: file_of(image, home),
+            width: image.width,
+            height: image.height,
+            layers: image.layers,
+            dirty: image.dirty,
+            dirty_since: self.dirty_since.clone(),
+            last_copied: self.copy.as_ref().map(|copy| rfc3339(copy.made_at.into())),
+            recovery: self.copy.as_ref().map(|copy| copy.id.clone()),
+            copy_failed: self.copy_failed.clone(),
+        })
+    }
+
+    /// Whether its own file was written later.
+    fn was_saved_after(&self, time: SystemTime) -> bool {
+        let file = self.image.as_ref().and_then(|image| crate::gimp::unsaved::path_of(image.file.as_ref()?));
+        let written = file.and_then(|file| fs::metadata(file).ok()?.modified().ok());
+        written.is_some_and(|written| written > time)
+    }
+}
+
+/// Path inside the workspace of an image's own file, or of the one it was imported from.
+fn file_of(image: &Image, home: &Path) -> Option<String> {
+    [&image.file, &image.imported].into_iter().flatten().find_map(|file| inside(home, file))
+}
+
+/// What GIMP may save a recovered image as without asking: its own file or, of one imported from another format, a new
+/// one beside it.
+fn own_file(original: &Path) -> Option<PathBuf> {
+    const OWN: [&str; 4] = [".xcf", ".xcf.gz", ".xcf.bz2", ".xcf.xz"];
+    let name = original.file_name()?.to_str()?.to_lowercase();
+    if OWN.iter().any(|ending| name.ends_with(ending)) {
+        return Some(original.to_owned());
+    }
+    let stem = original.file_stem()?.to_str()?;
+    let names = (1..100).map(|number| match number {
+        1 => format!("{stem}.xcf"),
+        2 => format!("{stem} (recovered).xcf"),
+        _ => format!("{stem} (recovered {}).xcf", number - 1),
+    });
+    names.map(|name| original.with_file_name(name)).find(|file| matches!(file.try_exists(), Ok(false)))
+}
+
+/// Why a copy failed, for people.
+fn in_words(error: &anyhow::Error) -> &'static str {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    match (kind, error.downcast_ref::<LinkError>()) {
+        (Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded), _) => {
+            "There is no room left for a copy."
+        }
+        (_, Some(LinkError::TimedOut)) => "GIMP did not answer in time.",
+        (_, Some(LinkError::Refused(_))) => "GIMP could not write the copy; there may be no room left.",
+        _ => "The copy could not be written.",
+    }
+}
+
+fn now() -> String {
+    rfc3339(OffsetDateTime::now_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovered_images_never_take_the_place_of_another_file() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        for own in ["a.xcf", "a.XCF", "b.tar.xcf.gz"] {
+            assert_eq!(own_file(&at(own)), Some(at(own)), "there or not");
+        }
+        assert_eq!(own_file(&at("photo.png")), Some(at("photo.xcf")));
+        fs::write(at("photo.xcf"), "another").expect("writes");
+        assert_eq!(own_file(&at("photo.png")), Some(at("photo (recovered).xcf")));
+        fs::write(at("photo (recovered).xcf"), "another").expect("writes");
+        assert_eq!(own_file(&at("photo.png")), Some(at("photo (recovered 2).xcf")));
+    }
+}

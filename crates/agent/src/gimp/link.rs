@@ -1,0 +1,198 @@
+//! The agent's side of the GIMP link: puts the plug-in where GIMP finds it, and speaks with it.
+//!
+//! A link that is gone is started again; one that does not answer is busy, as GIMP then is.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gimp_link::{
+    Answer, FILE_NAME, Hello, Image, List, MAX_MESSAGE, Nothing, Numbered, Outcome, PROCEDURE, Recovered, Refusal,
+    Request, VERSION,
+};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::control::Control;
+use super::version::Version;
+use crate::settings::Folders;
+
+const SOCKET: &str = "gimp-link.sock";
+/// The platform's own plug-in folder in the workspace: nothing can be run from the run folder.
+const PLUG_INS: &str = ".cache/gimp-session/plug-ins";
+const MODE: u32 = 0o500;
+/// Longest wait for what takes GIMP no time. A GIMP that is busy answers late.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Longest time GIMP may take to write or read a large image.
+const FILE_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time a link may take to start.
+const START_LIMIT: Duration = Duration::from_secs(5);
+/// How often a link that starts is looked for.
+const START_POLL: Duration = Duration::from_millis(50);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Nobody listens, or whoever did has gone.
+    #[error("this GIMP has no link")]
+    Gone(#[source] io::Error),
+    #[error("the link speaks version {0}")]
+    Version(u32),
+    #[error("GIMP did not answer in time")]
+    TimedOut,
+    /// Its message may name files.
+    #[error("GIMP refused: {}", .0.code)]
+    Refused(Refusal),
+    #[error("the link's answer makes no sense")]
+    Garbled,
+}
+
+impl LinkError {
+    pub fn is_no_image(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == "noImage")
+    }
+}
+
+pub fn socket(folders: &Folders) -> PathBuf {
+    folders.run_file(SOCKET)
+}
+
+/// Where GIMP looks for the plug-in, besides its own folders.
+pub fn plug_in_folder(folders: &Folders) -> PathBuf {
+    folders.home.join(PLUG_INS)
+}
+
+/// Puts the plug-in where GIMP finds it, if it is not there; false: there is none for this GIMP.
+pub fn install(folders: &Folders, version: Version) -> io::Result<bool> {
+    let Some(program) = gimp_link::program(version.major) else { return Ok(false) };
+    let path = plug_in_folder(folders).join(FILE_NAME).join(FILE_NAME);
+    // Also in a workspace that is full.
+    if fs::read(&path).is_ok_and(|there| there == program) && fs::symlink_metadata(&path)?.mode() & 0o777 == MODE {
+        return Ok(true);
+    }
+    let new = plug_in_folder(folders).join("new");
+    fs::create_dir_all(plug_in_folder(folders).join(FILE_NAME))?;
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::write(&new, program)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(MODE))?;
+    // One that runs can't be written to.
+    fs::rename(&new, &path)?;
+    Ok(true)
+}
+
+/// Speaks with the link of whichever GIMP listens on the socket. Cut off in the middle of a call, it connects anew.
+#[derive(Debug)]
+pub struct Link {
+    socket: PathBuf,
+    control: Control,
+    connection: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: UnixStream,
+    hello: Hello,
+    last_id: u64,
+}
+
+impl Link {
+    pub fn new(socket: PathBuf, control: Control) -> Self {
+        Self { socket, control, connection: None }
+    }
+
+    /// What the link says of itself; connects if need be.
+    pub async fn hello(&mut self) -> Result<Hello, LinkError> {
+        let connection = within(ANSWER_LIMIT, self.connected()).await?;
+        let hello = connection.hello.clone();
+        self.connection = Some(connection);
+        Ok(hello)
+    }
+
+    pub async fn list(&mut self) -> Result<Vec<Image>, LinkError> {
+        self.call::<List>(Request::List, ANSWER_LIMIT).await.map(|list| list.images)
+    }
+
+    /// Writes an XCF file. The image stays as it is.
+    pub async fn copy(&mut self, image: i64, to: &Path) -> Result<(), LinkError> {
+        let to = to.to_string_lossy().into_owned();
+        self.call::<Nothing>(Request::Copy { image, to }, FILE_LIMIT).await.map(drop)
+    }
+
+    /// Opens a copy as `file`; returns the image, which counts as unsaved.
+    pub async fn recover(&mut self, from: &Path, file: Option<&Path>) -> Result<i64, LinkError> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let request = Request::Recover { from: text(from), file: file.map(text) };
+        self.call::<Recovered>(request, FILE_LIMIT).await.map(|recovered| recovered.image)
+    }
+
+    /// Has GIMP start a link, and waits until it listens. Does nothing where one does.
+    pub async fn start(&self) -> Result<(), LinkError> {
+        if let Err(error) = self.control.run_script(&format!("({PROCEDURE})")).await {
+            tracing::warn!(%error, "GIMP takes no order to start its link");
+            return Err(LinkError::TimedOut);
+        }
+        within(START_LIMIT, async {
+            while UnixStream::connect(&self.socket).await.is_err() {
+                tokio::time::sleep(START_POLL).await;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn call<T: DeserializeOwned>(&mut self, request: Request, limit: Duration) -> Result<T, LinkError> {
+        let mut connection = within(ANSWER_LIMIT, self.connected()).await?;
+        // Taken out meanwhile: who stops waiting must not find the rest of an answer later.
+        let answer = within(limit, connection.ask(request)).await;
+        if matches!(answer, Ok(_) | Err(LinkError::Refused(_))) {
+            self.connection = Some(connection);
+        }
+        answer
+    }
+
+    async fn connected(&mut self) -> Result<Connection, LinkError> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let stream = UnixStream::connect(&self.socket).await.map_err(LinkError::Gone)?;
+        let hello = Hello { version: VERSION, gimp: String::new(), process: 0 };
+        let mut connection = Connection { stream, hello, last_id: 0 };
+        let hello: Hello = connection.ask(Request::Hello { version: VERSION }).await?;
+        if hello.version != VERSION {
+            return Err(LinkError::Version(hello.version));
+        }
+        connection.hello = hello;
+        Ok(connection)
+    }
+}
+
+impl Connection {
+    async fn ask<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, LinkError> {
+        self.last_id += 1;
+        let message = serde_json::to_vec(&Numbered { id: self.last_id, request }).map_err(|_| LinkError::Garbled)?;
+        let length = u32::try_from(message.len()).ok().filter(|length| *length <= MAX_MESSAGE);
+        self.stream.write_u32_le(length.ok_or(LinkError::Garbled)?).await.map_err(LinkError::Gone)?;
+        self.stream.write_all(&message).await.map_err(LinkError::Gone)?;
+        let length = self.stream.read_u32_le().await.map_err(LinkError::Gone)?;
+        if length > MAX_MESSAGE {
+            return Err(LinkError::Garbled);
+        }
+        let mut message = vec![0; usize::try_from(length).map_err(|_| LinkError::Garbled)?];
+        self.stream.read_exact(&mut message).await.map_err(LinkError::Gone)?;
+        let answer: Answer<T> = serde_json::from_slice(&message).map_err(|_| LinkError::Garbled)?;
+        match answer.result {
+            _ if answer.id != self.last_id => Err(LinkError::Garbled),
+            Outcome::Ok(result) => Ok(result),
+            Outcome::Error(refusal) => Err(LinkError::Refused(refusal)),
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(LinkError::TimedOut))
+}
