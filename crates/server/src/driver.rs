@@ -92,6 +92,8 @@ pub enum WorkspaceError {
 pub enum Presence {
     /// Its processes exist.
     Present,
+    /// On its way, but nothing runs yet. Starting it again waits for it, and says what is in its way.
+    Underway,
     /// Gone. The agent's last words, if it left any, and what else is known of its end.
     Gone { last_status: Option<AgentStatus>, lost: Option<Lost> },
 }

@@ -5,7 +5,11 @@
 //! asked for again.
 //!
 //! A pod is made before its secret, which belongs to it from the beginning: whatever happens in between, nothing is left
-//! over once the pod is gone, and the server need not be allowed to read secrets.
+//! over once the pod is gone, and the server need not be allowed to read secrets. A pod without one waits for it, and the
+//! next server, which finds it waiting, starts the session once more.
+//!
+//! Nothing is ever removed by force. A pod on a machine that can't be reached may still write to its user's volume; only
+//! Kubernetes, told by its administrator or the cloud, knows when it can't. Until then the user's next session has to wait.
 
 mod hindrance;
 pub mod options;
@@ -18,7 +22,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use futures::StreamExt;
@@ -26,7 +30,6 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher;
 use kube::{Api, Client, Config, ResourceExt};
 use protocol::agent::{self, DisplayServer};
@@ -52,8 +55,10 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 /// Between two looks whether an agent answers.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
-/// On top of the time that an agent has to end.
-const REMOVAL_SLACK: Duration = Duration::from_secs(30);
+/// Between two questions whether a pod is gone, at least.
+const GONE_AGAIN: Duration = Duration::from_millis(200);
+/// A connection to the API server on which nothing comes for longer is dead. Watches are never quiet for so long.
+const READ_LIMIT: Duration = Duration::from_secs(pods::QUIET_LIMIT.as_secs() + 15);
 /// For a connection within the cluster.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Between two attempts to reach the cluster at the server's start.
@@ -74,6 +79,8 @@ pub struct Patience {
     pub answer: Duration,
     /// For all of it.
     pub whole: Duration,
+    /// For a pod that is told to go, on top of the time that its agent has to end.
+    pub gone: Duration,
 }
 
 /// All below `lifecycle::START_LIMIT`, whose words say less.
@@ -84,6 +91,7 @@ impl Default for Patience {
             silent: Duration::from_secs(20),
             answer: Duration::from_secs(20),
             whole: Duration::from_secs(165),
+            gone: Duration::from_secs(30),
         }
     }
 }
@@ -144,21 +152,22 @@ impl KubernetesDriver {
         self.inner.look().await?.map_err(|error| self.inner.explained(error))
     }
 
-    /// Begins to watch. Returns once the cluster answers, however long that takes.
+    /// Begins to watch. Returns once the cluster lets this server see pods, however long that takes: a role that was made
+    /// a moment ago may not count yet, or an administrator may mend it.
     ///
     /// # Errors
-    /// When the settings can't be right, or the cluster does not let this server see pods.
+    /// When the settings can't be right.
     pub(super) async fn prepare(&self) -> anyhow::Result<()> {
-        loop {
-            match self.inner.look().await? {
-                Ok(()) => return Ok(()),
-                Err(error) if hindrance::refusal(&error).is_some() => return Err(self.inner.explained(error)),
-                Err(error) => {
-                    tracing::warn!(%error, "the cluster does not answer; sessions can't start meanwhile");
-                    tokio::time::sleep(PREPARE_AGAIN).await;
-                }
+        let mut told = String::new();
+        while let Err(error) = self.inner.look().await? {
+            let error = format!("{:#}", self.inner.explained(error));
+            if error != told {
+                tracing::warn!(error, "sessions can't start yet; asking the cluster again");
+                told = error;
             }
+            tokio::time::sleep(PREPARE_AGAIN).await;
         }
+        Ok(())
     }
 
     pub(super) async fn start(
@@ -183,6 +192,9 @@ impl KubernetesDriver {
         let cluster = self.inner.cluster().await?;
         let pod = cluster.pods.get_opt(&template::pod_name(session)).await?;
         let Some(pod) = pod else { return Ok(Presence::Gone { last_status: None, lost: None }) };
+        if hindrance::is_pending(&pod) {
+            return Ok(Presence::Underway);
+        }
         if !hindrance::is_over(&pod) {
             return Ok(Presence::Present);
         }
@@ -217,7 +229,7 @@ impl KubernetesDriver {
                 on: false,
                 detail:
                     "not known here: a NetworkPolicy has to close it, and the cluster's network has to enforce it; \
-                         deploy/kubernetes/network.yaml"
+                         the Helm chart has one"
                         .to_owned(),
             },
         ]
@@ -228,7 +240,7 @@ impl Inner {
     async fn cluster(&self) -> anyhow::Result<&Cluster> {
         self.cluster
             .get_or_try_init(|| async {
-                let config = match &self.options.kubeconfig {
+                let mut config = match &self.options.kubeconfig {
                     Some(path) => {
                         let kubeconfig = Kubeconfig::read_from(path)
                             .with_context(|| format!("the setting kubernetes.kubeconfig, {}", path.display()))?;
@@ -238,6 +250,7 @@ impl Inner {
                         "this server does not run in a pod with a service account; set kubernetes.kubeconfig",
                     )?,
                 };
+                config.read_timeout = Some(READ_LIMIT);
                 Ok(Cluster::new(Client::try_from(config)?, &self.options.namespace, self.patience))
             })
             .await
@@ -250,7 +263,7 @@ impl Inner {
 
     fn explained(&self, error: kube::Error) -> anyhow::Error {
         anyhow::Error::new(error).context(format!(
-            "the pods of the namespace {} can't be seen; deploy/kubernetes/server.yaml has what the server must be allowed",
+            "the pods of the namespace {} can't be seen; the role in the Helm chart has what the server must be allowed",
             self.options.namespace
         ))
     }
@@ -280,6 +293,7 @@ impl Inner {
             }
         }
         progress(StartStep::CreatingWorkspace);
+        cluster.release(request).await.map_err(refused)?;
         cluster.claim(request, &self.options).await.map_err(refused)?;
         let wanted = Patch::Apply(template::pod(request, &self.options));
         let params = PatchParams::apply(FIELD_MANAGER);
@@ -299,7 +313,7 @@ impl Inner {
     ) -> Result<(), StartError> {
         let name = template::pod_name(session);
         let mut known = cluster.seen.subscribe();
-        let of_pod = watcher::Config::default().fields(&format!("involvedObject.name={name}"));
+        let of_pod = pods::not_quiet_for_ever().fields(&format!("involvedObject.name={name}"));
         let mut told = watcher::watcher(cluster.events.clone(), of_pod).default_backoff().touched_objects().boxed();
         let mut events: Vec<Event> = vec![];
         let began = Instant::now();
@@ -367,20 +381,23 @@ impl Inner {
         let cluster = self.cluster().await?;
         let name = template::pod_name(session);
         let Some(pod) = cluster.pods.get_opt(&name).await? else { return Ok(()) };
-        let uid = pod.uid().unwrap_or_default();
-        let this = Preconditions { uid: Some(uid.clone()), resource_version: None };
-        match cluster.pods.delete(&name, &DeleteParams { preconditions: Some(this), ..DeleteParams::default() }).await {
-            Ok(_) => {}
+        let this = Preconditions { uid: pod.uid(), resource_version: None };
+        let this = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
+        let leaving = match cluster.pods.delete(&name, &this).await {
+            Ok(answer) => answer.left().unwrap_or_else(|| pod.clone()),
             // Gone meanwhile, or another of the same name: not ours to remove.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
             Err(error) => return Err(error.into()),
-        }
-        let grace = Duration::from_secs(template::grace_seconds().unsigned_abs());
-        let gone = await_condition(cluster.pods.clone(), &name, conditions::is_deleted(&uid));
-        tokio::time::timeout(grace + REMOVAL_SLACK, gone)
-            .await
-            .context("the pod is still there; its machine may be lost")?
-            .context("whether the pod is gone can't be told")?;
+        };
+        let is_there = || async {
+            let found = cluster.pods.get_metadata_opt(&name).await;
+            found.map(|found| found.is_some_and(|found| found.metadata.uid == pod.metadata.uid))
+        };
+        let gone = cluster.passes(cluster.time_to_leave(&leaving), is_there).await;
+        anyhow::ensure!(
+            gone.context("whether the pod is gone can't be told")?,
+            "the pod is still there; its machine may be lost"
+        );
         Ok(())
     }
 
@@ -423,6 +440,51 @@ impl Cluster {
             claims: Api::namespaced(client.clone(), namespace),
             events: Api::namespaced(client, namespace),
         }
+    }
+
+    /// Within this a pod that was told to go is gone, unless its machine is lost.
+    fn time_to_leave(&self, pod: &Pod) -> Duration {
+        hindrance::time_to_leave(pod, SystemTime::now()) + self.patience.gone
+    }
+
+    /// Asks again whenever pods change, and at the end of the time. False: it still lasts.
+    async fn passes<F>(&self, limit: Duration, mut lasts: impl FnMut() -> F) -> kube::Result<bool>
+    where
+        F: Future<Output = kube::Result<bool>>,
+    {
+        let deadline = Instant::now() + limit;
+        let mut changes = self.seen.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if !lasts().await? {
+                return Ok(true);
+            }
+            if !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return lasts().await.map(|lasts| !lasts);
+            }
+            tokio::time::sleep(GONE_AGAIN).await;
+        }
+    }
+
+    /// Waits until no earlier session of the user, having been told to go, may still write to the volume.
+    async fn release(&self, request: &StartRequest) -> Result<(), Refused> {
+        let of_user =
+            ListParams::default().labels(&format!("{},{}", pods::selector(), template::of_user(request.user)));
+        let pods = patiently(self.patience.silent, || self.pods.list(&of_user)).await?;
+        for pod in pods.into_iter().filter(hindrance::is_leaving) {
+            let name = pod.name_any();
+            let holds = || async {
+                let is_this = |found: &Pod| found.metadata.uid == pod.metadata.uid;
+                let found = self.pods.get_opt(&name).await;
+                found.map(|found| found.is_some_and(|found| is_this(&found) && hindrance::is_leaving(&found)))
+            };
+            match self.passes(self.time_to_leave(&pod), holds).await {
+                Ok(true) => {}
+                Ok(false) => return Err(Refused(Hindrance::Held, format!("pod {name} is still being removed"))),
+                Err(error) => return Err(Refused(Hindrance::Silent, said(&error))),
+            }
+        }
+        Ok(())
     }
 
     /// The user's volume as it should be: made, or made larger.

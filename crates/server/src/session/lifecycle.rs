@@ -517,6 +517,19 @@ impl Lifecycle {
         self.clear(crashed(detail))
     }
 
+    /// The driver sees that the sandbox is on its way: an earlier server waited for it, and may have died before all of it
+    /// was made.
+    pub fn underway(&mut self, now: OffsetDateTime) -> Effects {
+        if self.link == Link::Launching {
+            return vec![];
+        }
+        if self.phase != Phase::Starting || now >= self.created_at + START_LIMIT {
+            return self.present(now);
+        }
+        self.link = Link::Launching;
+        vec![Effect::Start { again: false }]
+    }
+
     /// The driver sees no sandbox; `last` is what its agent said last, `lost` what took it away.
     pub fn gone(&mut self, now: OffsetDateTime, last: Option<&Report>, lost: Option<Lost>) -> Effects {
         if self.link == Link::Launching {

@@ -34,7 +34,7 @@ async fn gimp_runs_as_the_pod_says_and_is_reached_by_tcp() {
     agent.end(EndReason::User).await.expect("is told");
     let last = until("its end", || async {
         match stage.driver.presence(request.session).await.expect("knows") {
-            Presence::Present => None,
+            Presence::Present | Presence::Underway => None,
             Presence::Gone { last_status, lost } => Some((last_status.map(|status| status.phase), lost)),
         }
     })

@@ -33,8 +33,10 @@ pub enum Play {
     Run,
     /// Runs what the pod says: the real agent, with GIMP.
     RunGimp,
-    /// Leaves it alone.
+    /// Leaves it alone, until it is to go.
     Nothing,
+    /// Nothing at all, as where the machine is lost.
+    Lost,
     /// Says this of it.
     Status(Value),
 }
@@ -179,6 +181,13 @@ impl Stage {
         started.map(|()| steps.lock().expect("no panic").clone())
     }
 
+    /// Makes the node look at a pod again that it was told of already.
+    pub async fn touch(&self, request: &StartRequest) {
+        let touch = Patch::Merge(json!({"metadata": {"annotations": {"test": rand::random::<u32>().to_string()}}}));
+        let touched = || async { self.pods().patch(&pod(request), &PatchParams::default(), &touch).await.ok() };
+        until("the API server", touched).await;
+    }
+
     pub async fn pod(&self, request: &StartRequest) -> Option<Pod> {
         self.pods().get_opt(&pod(request)).await.expect("the API server answers")
     }
@@ -274,6 +283,10 @@ async fn play_node(client: Client, namespace: String, play: Arc<Mutex<Play>>) {
             }
         };
         let name = pod.name_any();
+        let play = play.lock().expect("no panic").clone();
+        if matches!(play, Play::Lost) {
+            continue;
+        }
         if pod.metadata.deletion_timestamp.is_some() {
             if let Some(Agent::Real(real)) = agents.remove(&name) {
                 real.terminate().await;
@@ -281,9 +294,8 @@ async fn play_node(client: Client, namespace: String, play: Arc<Mutex<Play>>) {
             let _gone = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
             continue;
         }
-        let play = play.lock().expect("no panic").clone();
         let status = match play {
-            Play::Nothing => continue,
+            Play::Nothing | Play::Lost => continue,
             Play::Status(status) => status,
             Play::Run | Play::RunGimp if agents.contains_key(&name) => continue,
             Play::Run | Play::RunGimp => {

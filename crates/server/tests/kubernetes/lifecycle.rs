@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use protocol::agent::AgentPhase;
 use protocol::session::{EndReason, StartStep};
 use serde_json::json;
+use server::driver::kubernetes::Patience;
 use server::driver::{Presence, StartError};
 
 use super::harness::{Play, Stage, claim, container, from_json, kubeconfig, last_words, pod, until};
@@ -148,7 +149,7 @@ async fn what_a_session_said_last_and_what_took_it_are_known() {
             Presence::Gone { last_status, lost } => {
                 (last_status.map(|status| status.phase), lost.map(|lost| lost.reason))
             }
-            Presence::Present => panic!("it is over"),
+            Presence::Present | Presence::Underway => panic!("it is over"),
         }
     };
     let request = stage.request().await;
@@ -182,6 +183,61 @@ async fn a_pod_that_is_taken_away_while_it_starts_ends_the_start() {
     assert!(matches!(started, Err(StartError::NoRoom(words)) if words.contains("removed")));
 }
 
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server: ./test kube"]
+async fn a_start_goes_on_where_another_server_died() {
+    let stage = Stage::new().await;
+    stage.play(Play::Nothing);
+    let request = stage.request().await;
+    let first = stage.another_driver();
+    // It dies with the pod made and the secret not.
+    tokio::select! {
+        started = stage.start(&first, &request) => panic!("nothing runs: {started:?}"),
+        _ = until("the pod", || stage.pod(&request)) => {}
+    }
+    drop(first);
+    let _may_not_be_there = stage.secrets().delete(&pod(&request), &DeleteParams::default()).await;
+    let made = stage.pod(&request).await.expect("is there").uid();
+    assert_eq!(stage.driver.presence(request.session).await.unwrap(), Presence::Underway);
+    stage.play(Play::Run);
+    let node = async {
+        until("the secret", || async { stage.secrets().get_opt(&pod(&request)).await.unwrap() }).await;
+        until("a node", || async { stage.pod(&request).await?.spec?.node_name }).await;
+        stage.touch(&request).await;
+    };
+    let (started, ()) = tokio::join!(stage.start(&stage.driver, &request), node);
+    started.expect("starts");
+    assert_eq!(stage.pod(&request).await.expect("is there").uid(), made);
+    assert_eq!(stage.driver.presence(request.session).await.unwrap(), Presence::Present);
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server: ./test kube"]
+async fn a_lost_machine_keeps_the_volume_to_itself() {
+    let stage = Stage::new().await;
+    let request = stage.request().await;
+    stage.start(&stage.driver, &request).await.expect("starts");
+    stage.play(Play::Lost);
+    // Of the time to end a second is left.
+    stage.pods().delete(&pod(&request), &DeleteParams::default().grace_period(1)).await.expect("is told to go");
+    let patience = Patience { gone: Duration::from_secs(1), ..Patience::default() };
+    let driver = stage.driver_of(stage.client.clone(), patience);
+    let error = driver.remove(request.session).await.expect_err("nobody knows whether it still writes");
+    assert!(error.to_string().contains("its machine may be lost"), "{error:#}");
+    assert_eq!(driver.list().await.unwrap(), [request.session], "it is not forgotten");
+
+    let next = server::driver::StartRequest { session: server::ids::SessionId::new(), ..request.clone() };
+    let started = stage.start(&driver, &next).await;
+    assert!(matches!(started, Err(StartError::NoRoom(words)) if words.contains("machine of your last session")));
+    assert!(stage.pod(&next).await.is_none(), "two never write to one volume");
+
+    // As the cluster does for a node that is gone or tainted as out of service.
+    stage.pods().delete(&pod(&request), &DeleteParams::default().grace_period(0)).await.expect("removes it");
+    stage.play(Play::Run);
+    stage.start(&driver, &next).await.expect("starts");
+    driver.remove(request.session).await.expect("is gone");
+}
+
 /// The cluster of `scripts/kubernetes`: another can't be interrupted from here.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a Kubernetes API server: ./test kube"]
@@ -211,10 +267,7 @@ async fn an_api_server_that_is_away_ends_no_session() {
         assert!(matches!(late, Err(StartError::NoRoom(words)) if words.contains("does not answer")));
         stage.play(Play::Run);
         tokio::task::block_in_place(|| api_server("start"));
-        // The node sees nothing new by itself: it was told already.
-        let touch = Patch::Merge(json!({"metadata": {"annotations": {"test": "touched"}}}));
-        until("the node", || async { stage.pods().patch(&pod(&starting), &PatchParams::default(), &touch).await.ok() })
-            .await;
+        stage.touch(&starting).await;
     };
     let (started, ()) = tokio::join!(stage.start(&stage.driver, &starting), outage);
     started.expect("goes on where it was");

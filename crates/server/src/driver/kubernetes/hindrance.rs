@@ -1,11 +1,12 @@
 //! What is in the way of a session, read from what the cluster says of its pod. Pure.
 
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod, PodStatus};
 use protocol::session::EndReason;
 
-use super::template::CONTAINER;
+use super::template::{self, CONTAINER};
 use crate::driver::StartError;
 
 /// In words that a user understands. What the cluster says itself is for the log.
@@ -20,6 +21,11 @@ pub enum Hindrance {
          tell your administrator that the volume is not available."
     )]
     Volume,
+    #[error(
+        "The machine of your last session can't be reached, and may still hold your workspace. Your files are safe. Try \
+         again in a few minutes; if it stays, tell your administrator that a machine of the cluster is lost."
+    )]
+    Held,
     #[error("GIMP can't be loaded onto the cluster's machine. Tell your administrator that the image can't be pulled.")]
     Image,
     #[error("The cluster needed the room, so it ended your session.")]
@@ -45,7 +51,7 @@ impl Hindrance {
     #[must_use]
     pub const fn reason(self) -> EndReason {
         match self {
-            Self::NoNode | Self::Quota | Self::Volume | Self::Evicted | Self::Removed | Self::Silent => {
+            Self::NoNode | Self::Quota | Self::Volume | Self::Held | Self::Evicted | Self::Removed | Self::Silent => {
                 EndReason::Evicted
             }
             Self::Image | Self::OutOfMemory | Self::Slow | Self::Unreachable | Self::Refused | Self::Ended => {
@@ -120,6 +126,29 @@ pub fn address(pod: &Pod) -> Option<IpAddr> {
 pub fn is_over(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Nothing of the session runs yet.
+#[must_use]
+pub fn is_pending(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && matches!(phase, None | Some("Pending"))
+}
+
+/// Told to go, and not known to have ended: on a machine that is lost it may run on.
+#[must_use]
+pub fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() && !is_over(pod)
+}
+
+/// How much of the time is left, of `now`, that a pod has to end which was told to go; all of it for others. Clocks may
+/// differ, so never more.
+#[must_use]
+pub fn time_to_leave(pod: &Pod, now: SystemTime) -> Duration {
+    let whole = Duration::from_secs(template::grace_seconds().unsigned_abs());
+    let Some(by) = &pod.metadata.deletion_timestamp else { return whole };
+    let by = UNIX_EPOCH + Duration::from_secs(by.0.as_second().unsigned_abs());
+    by.duration_since(now).unwrap_or_default().min(whole)
 }
 
 /// Why a pod that ran is over, where the cluster knows better than the agent's last words.
@@ -367,6 +396,26 @@ mod tests {
     }
 
     #[test]
+    fn pods_that_are_told_to_go_have_their_time() {
+        let mut leaving = pod(json!({"phase": "Running"}));
+        let whole = Duration::from_secs(template::grace_seconds().unsigned_abs());
+        let at = |second: u64| UNIX_EPOCH + Duration::from_secs(second);
+        assert!(!is_leaving(&leaving) && !is_pending(&leaving));
+        assert_eq!(time_to_leave(&leaving, at(0)), whole);
+        leaving.metadata.deletion_timestamp = serde_json::from_value(json!("1970-01-01T01:00:00Z")).unwrap();
+        assert!(is_leaving(&leaving));
+        assert_eq!(time_to_leave(&leaving, at(3597)), Duration::from_secs(3));
+        assert_eq!(time_to_leave(&leaving, at(4000)), Duration::ZERO);
+        assert_eq!(time_to_leave(&leaving, at(0)), whole, "the clocks differ");
+        leaving.status = pod(json!({"phase": "Failed"})).status;
+        assert!(!is_leaving(&leaving), "nothing runs any more");
+        let mut pending = pod(json!({"phase": "Pending"}));
+        assert!(is_pending(&pending) && is_pending(&Pod::default()));
+        pending.metadata.deletion_timestamp.clone_from(&leaving.metadata.deletion_timestamp);
+        assert!(!is_pending(&pending));
+    }
+
+    #[test]
     fn what_the_api_server_refuses() {
         let refused = |code: u16, message: &str| {
             let status = json!({"status": "Failure", "code": code, "message": message, "reason": ""});
@@ -389,6 +438,7 @@ mod tests {
             Hindrance::NoNode,
             Hindrance::Quota,
             Hindrance::Volume,
+            Hindrance::Held,
             Hindrance::Image,
             Hindrance::Evicted,
             Hindrance::OutOfMemory,

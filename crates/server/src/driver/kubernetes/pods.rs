@@ -16,7 +16,7 @@ use super::template;
 use crate::ids::SessionId;
 
 /// A watch that is quiet for longer is asked for anew: a connection may be dead without anybody having said so.
-const QUIET_LIMIT: Duration = Duration::from_secs(60);
+pub const QUIET_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is known of a session's pod.
 pub type Known = HashMap<SessionId, Arc<Pod>>;
@@ -50,8 +50,13 @@ pub fn selector() -> String {
     format!("{name}={app},{manager}={platform}")
 }
 
+/// For watches.
+pub fn not_quiet_for_ever() -> watcher::Config {
+    watcher::Config::default().timeout(QUIET_LIMIT.as_secs() as u32)
+}
+
 async fn follow(api: Api<Pod>, tell: watch::Sender<Known>) {
-    let config = watcher::Config::default().labels(&selector()).timeout(QUIET_LIMIT.as_secs() as u32);
+    let config = not_quiet_for_ever().labels(&selector());
     let mut events = watcher::watcher(api, config).default_backoff().boxed();
     let mut fresh = Known::new();
     let mut broken = false;

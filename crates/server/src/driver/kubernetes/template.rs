@@ -57,6 +57,12 @@ pub fn session_of(metadata: &ObjectMeta) -> Option<SessionId> {
     metadata.labels.as_ref()?.get(SESSION_LABEL)?.parse().ok().map(SessionId)
 }
 
+/// Selects the pods of a user's sessions.
+#[must_use]
+pub fn of_user(user: UserId) -> String {
+    format!("{USER_LABEL}={user}")
+}
+
 /// Seconds that an agent has to end everything in its own order, saving first.
 #[must_use]
 pub fn grace_seconds() -> i64 {

@@ -478,6 +478,20 @@ fn a_start_that_an_earlier_server_did_not_come_to_begins_again() {
 }
 
 #[test]
+fn a_start_that_an_earlier_server_waited_for_goes_on() {
+    let now = T0 + Duration::seconds(11);
+    let mut life = found(None, StartStep::CreatingWorkspace, None);
+    assert_eq!(life.underway(now), [Effect::Start { again: false }]);
+    assert_eq!(life.underway(now), [], "once");
+    assert_eq!(life.launched(now, Ok(())), [Effect::Follow]);
+    // Not after the time for a start, nor when it is to end.
+    let mut life = found(None, StartStep::CreatingWorkspace, None);
+    assert_eq!(life.underway(T0 + START_LIMIT), []);
+    let mut life = found(Some(EndReason::User), StartStep::CreatingWorkspace, None);
+    assert_eq!(life.underway(now), []);
+}
+
+#[test]
 fn a_found_start_waits_for_its_agent() {
     let mut life = found(None, StartStep::StartingDisplay, None);
     let now = T0 + Duration::seconds(10);
@@ -514,6 +528,7 @@ enum Op {
     Heard(AgentPhase, u32, u8),
     Silent(bool),
     Present,
+    Underway,
     Gone(Option<AgentPhase>),
     AskEnd(EndReason),
     Extend,
@@ -546,6 +561,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Heard(AgentPhase::Running, 0, 0)),
         1 => any::<bool>().prop_map(Op::Silent),
         1 => Just(Op::Present),
+        1 => Just(Op::Underway),
         1 => proptest::option::of(phase()).prop_map(Op::Gone),
         1 => proptest::sample::select(EndReason::ALL).prop_map(Op::AskEnd),
         2 => Just(Op::Extend),
@@ -605,6 +621,7 @@ fn apply(life: &mut Lifecycle, now: &mut OffsetDateTime, op: Op) -> Effects {
         Op::Silent(true) => life.silent(*now, Silence::Unreachable),
         Op::Silent(false) => life.silent(*now, Silence::Unresponsive),
         Op::Present => life.present(*now),
+        Op::Underway => life.underway(*now),
         Op::Gone(last) => life.gone(*now, last.map(busy).as_ref(), None),
         Op::AskEnd(reason) => life.ask_end(*now, reason),
         Op::Extend => life.extend(*now).unwrap_or_default(),
