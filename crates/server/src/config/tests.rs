@@ -195,6 +195,39 @@ fn the_documented_command_line_is_one() {
     }
 }
 
+/// What the chart writes for each of its sets of values is understood, structured settings included.
+#[test]
+fn the_charts_settings_are_right() {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/helm/rendered");
+    let secrets = tempfile::tempdir().unwrap();
+    for (name, content) in [("database/url", "postgres://db/gimp"), ("secrets/smtp_password", "secret")] {
+        let path = secrets.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let of = |values: &str| {
+        let text = std::fs::read_to_string(chart.join(values)).unwrap();
+        let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let map = objects.iter().find(|object| object["kind"] == "ConfigMap").unwrap();
+        let file = map["data"]["gimp-platform.toml"].as_str().unwrap();
+        settings(&[], &[], &file.replace("/etc/gimp-platform", secrets.path().to_str().unwrap()))
+    };
+    let trial = of("trial.yaml");
+    assert_eq!((trial.driver, trial.kubernetes.namespace.as_str()), (DriverKind::Kubernetes, "gimp-sessions"));
+    assert_eq!((trial.udp_address(), trial.public_url().as_str()), (None, "http://localhost:8080"));
+    assert_eq!(trial.kubernetes.image, format!("registry.example.org/gimp-session:{}", env!("CARGO_PKG_VERSION")));
+    let ingress = of("ingress.yaml");
+    assert_eq!((ingress.session_minutes, ingress.trusted_proxies.len()), (240, 1));
+    assert!(ingress.database_url.is_some() && ingress.is_secure());
+    let large = of("large.yaml");
+    assert_eq!(large.tls, TlsMode::Files);
+    assert_eq!(large.kubernetes.tolerations[0].toleration_seconds, Some(300));
+    let affinity = large.kubernetes.affinity.unwrap().node_affinity.unwrap();
+    let required = affinity.required_during_scheduling_ignored_during_execution.unwrap();
+    assert_eq!(required.node_selector_terms[0].match_expressions.as_ref().unwrap()[0].operator, "Gt");
+    assert_eq!(large.kubernetes.runtime_class.as_deref(), Some("gvisor"));
+}
+
 #[test]
 fn settings_that_need_each_other_are_asked_for() {
     assert!(message(&[("tls", "files")], &[], "").contains("`tls_certificate`"));

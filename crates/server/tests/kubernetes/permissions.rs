@@ -1,32 +1,20 @@
-//! deploy/kubernetes: with its role the server can do what it needs, and nothing else; its network policy is one.
+//! With the role of the chart the server can do what it needs, and nothing else.
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use serde_json::Value;
 use server::driver::kubernetes::Patience;
 
+use super::chart::rendered;
 use super::harness::{Stage, from_json};
-
-/// The objects of a file of deploy/kubernetes, in this test's namespace.
-fn objects(stage: &Stage, file: &str) -> Vec<Value> {
-    let path = format!("{}/../../deploy/kubernetes/{file}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).expect("reads").replace("gimp-sessions", &stage.namespace);
-    serde_saphyr::from_multiple(&text).expect("YAML")
-}
-
-fn of_kind(objects: &[Value], kind: &str) -> Value {
-    objects.iter().find(|object| object["kind"] == kind).expect("is there").clone()
-}
 
 /// The stage's cluster with no more rights than the server's.
 async fn restricted(stage: &Stage) -> Client {
-    let objects = objects(stage, "server.yaml");
-    let role: Role = from_json(of_kind(&objects, "Role"));
+    let of_kind = |kind: &str| rendered(stage, "trial").into_iter().find(|object| object["kind"] == kind).expect(kind);
+    let role: Role = from_json(of_kind("Role"));
     stage.api::<Role>().create(&PostParams::default(), &role).await.expect("a role");
-    let binding: RoleBinding = from_json(of_kind(&objects, "RoleBinding"));
+    let binding: RoleBinding = from_json(of_kind("RoleBinding"));
     stage.api::<RoleBinding>().create(&PostParams::default(), &binding).await.expect("a binding");
     let mut config = stage.config.clone();
     config.auth_info.impersonate = Some("system:serviceaccount:gimp-platform:gimp-platform".to_owned());
@@ -118,20 +106,4 @@ async fn the_role_is_for_nothing_else() {
             assert!(!may("default", verb, resource).await, "{verb} {resource} elsewhere");
         }
     }
-}
-
-#[tokio::test]
-#[ignore = "needs a Kubernetes API server: ./test kube"]
-async fn the_network_policy_is_taken() {
-    let stage = Stage::new().await;
-    let policy = of_kind(&objects(&stage, "network.yaml"), "NetworkPolicy");
-    let policy: NetworkPolicy = from_json(policy);
-    let taken = stage.api::<NetworkPolicy>().create(&PostParams::default(), &policy).await.expect("is one");
-    let spec = taken.spec.expect("a spec");
-    assert_eq!(spec.egress, None, "nothing goes out");
-    let ingress = spec.ingress.expect("a way in");
-    assert_eq!(ingress.len(), 1);
-    let ports = ingress[0].ports.clone().expect("ports");
-    let agent = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(protocol::agent::PORT.into());
-    assert_eq!((ports.len(), ports[0].port.clone()), (1, Some(agent)));
 }

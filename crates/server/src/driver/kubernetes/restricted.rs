@@ -330,6 +330,26 @@ fn our_pods_keep_to_every_rule() {
     }
 }
 
+/// The server's, and those that keep room and image: so that the release's namespace can have the profile as well.
+#[test]
+fn the_charts_pods_keep_to_every_rule() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/helm/rendered");
+    let mut checked = std::collections::BTreeSet::new();
+    for file in std::fs::read_dir(folder).expect("reads") {
+        let text = std::fs::read_to_string(file.expect("reads").path()).expect("reads");
+        let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).expect("YAML");
+        for object in objects {
+            let Some(spec) = object.pointer("/spec/template/spec") else { continue };
+            let pod: PodSpec = serde_json::from_value(spec.clone()).expect("a pod");
+            for rule in RULES {
+                assert!((rule.holds)(&pod), "{} {}: {}", object["kind"], object["metadata"]["name"], rule.name);
+            }
+            checked.insert(object["kind"].as_str().expect("a kind").to_owned());
+        }
+    }
+    assert_eq!(checked, ["DaemonSet", "Deployment", "StatefulSet"].map(str::to_owned).into());
+}
+
 #[test]
 fn every_rule_is_broken_by_what_it_forbids() {
     for rule in RULES {
