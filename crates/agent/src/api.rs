@@ -95,8 +95,8 @@ fn router(shared: Shared, token: &str, media: Option<MediaSocket>) -> Router {
         .route(agent::STREAM_PATH, get(stream))
         .route_layer(middleware::from_fn_with_state(api.clone(), authenticate));
     Router::new()
-        .route("/health", get(|| async { "ok\n" }))
-        .route("/ready", get(ready))
+        .route(agent::HEALTH_PATH, get(|| async { "ok\n" }))
+        .route(agent::READY_PATH, get(ready))
         .route("/metrics", get(render_metrics))
         .merge(private)
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "notFound", "There is nothing here.") })

@@ -6,6 +6,7 @@ mod display;
 mod documents;
 mod encode;
 mod gimp;
+mod handover;
 mod metrics;
 mod picture;
 mod session;
@@ -43,6 +44,8 @@ enum Command {
     Run(RunOptions),
     /// Makes the start-up caches that let GIMP start fast in a new workspace.
     Warm(warm::WarmOptions),
+    /// Copies config.json and token from a folder that is only read to the run folder.
+    Unpack(handover::UnpackOptions),
     /// Says as JSON which of the programs needed are installed.
     Check,
     /// The agent below the guard; started by `run` only.
@@ -64,6 +67,9 @@ struct RunOptions {
     /// Path of a Unix socket, or ADDRESS:PORT. Default: agent.sock in the run folder.
     #[arg(long, env = "GIMP_SESSION_LISTEN")]
     listen: Option<Listen>,
+    /// File that the last status goes to at the end: a container's termination message.
+    #[arg(long, env = "GIMP_SESSION_LAST_WORDS")]
+    last_words: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +93,7 @@ impl RunOptions {
         self.listen.clone().unwrap_or_else(|| Listen::Unix(self.run_dir.join(paths::AGENT_SOCKET)))
     }
 
+    /// For the agent below the guard.
     fn arguments(&self) -> Vec<OsString> {
         let listen = match self.listen() {
             Listen::Unix(path) => {
@@ -114,6 +121,7 @@ fn main() -> ExitCode {
         Command::Run(options) => block_on(run(options)),
         Command::Agent(options) => block_on(agent(options)),
         Command::Warm(options) => block_on(warm::run(options)).map(|()| ExitCode::SUCCESS),
+        Command::Unpack(options) => handover::unpack(&options).map(|()| ExitCode::SUCCESS),
         Command::Check => check::print().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -134,7 +142,13 @@ async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let folders = options.folders();
     settings::read_config(&folders)?;
     let token = settings::take_token(&folders)?;
-    guard::run(&token, &options.arguments()).await
+    let ended = guard::run(&token, &options.arguments()).await;
+    if let Some(path) = &options.last_words
+        && let Err(error) = handover::leave_last_words(&folders, path)
+    {
+        tracing::warn!(%error, "the last status can't be left behind");
+    }
+    ended
 }
 
 async fn agent(options: AgentOptions) -> anyhow::Result<ExitCode> {

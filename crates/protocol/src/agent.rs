@@ -27,6 +27,7 @@ use crate::media::Transport;
 use crate::session::{EndReason, EndStage, ScreenSize, StartStep};
 
 pub const HEALTH_PATH: &str = "/health";
+pub const READY_PATH: &str = "/ready";
 pub const STATUS_PATH: &str = "/v1/status";
 pub const EVENTS_PATH: &str = "/v1/events";
 pub const SCREEN_PATH: &str = "/v1/screen";
@@ -41,6 +42,9 @@ pub const STREAM_PATH: &str = "/v1/stream";
 pub const STREAM_UPGRADE: &str = "gimp-stream";
 /// Header of the request for a stream: `MediaOffer::to_header`. Missing: this stream can't have WebRTC.
 pub const MEDIA_HEADER: &str = "gimp-stream-media";
+
+/// Port of the agent in a pod.
+pub const PORT: u16 = 7800;
 
 /// Where things are inside the sandbox or pod.
 pub mod paths {
@@ -57,6 +61,11 @@ pub mod paths {
     pub const TOKEN_FILE: &str = "token";
     /// `AgentConfig` as JSON in `RUN_DIR`.
     pub const CONFIG_FILE: &str = "config.json";
+    /// In a pod: configuration and token as the driver made them. `gimp-session unpack` copies them to `RUN_DIR`, in a
+    /// container of its own: where the session runs, the token can't be found.
+    pub const HANDOVER_DIR: &str = "/etc/gimp-session";
+    /// In a pod: what is written there is told by the cluster when the container is gone.
+    pub const LAST_WORDS_FILE: &str = "/dev/termination-log";
     /// Last `AgentStatus` as JSON in `RUN_DIR`, written by rename at each change of phase so that the driver can tell
     /// how a session ended after the agent is gone.
     pub const LAST_STATUS_FILE: &str = "status.json";

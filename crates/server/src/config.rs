@@ -21,6 +21,8 @@ use ipnet::IpNet;
 use protocol::agent::DisplayServer;
 use serde::{Deserialize, Serialize};
 
+use crate::driver::kubernetes::options::KubernetesOptions;
+
 /// Everything that can be set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -99,6 +101,8 @@ pub struct Settings {
     /// `tracing` filter: `info`, `debug`, `warn,server::session=debug`.
     pub log: String,
     pub log_format: LogFormat,
+    /// The table `[kubernetes]` of the file: flags and variables have nothing like it.
+    pub kubernetes: KubernetesOptions,
 }
 
 macro_rules! choice {
@@ -110,7 +114,7 @@ macro_rules! choice {
     };
 }
 
-choice!(DriverKind { Local, Fake });
+choice!(DriverKind { Local, Kubernetes, Fake });
 choice!(
     /// How connections are encrypted.
     TlsMode {
@@ -193,6 +197,7 @@ impl Default for Settings {
             audit_days: 365,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
+            kubernetes: KubernetesOptions::default(),
         }
     }
 }
@@ -323,7 +328,10 @@ const fn key(name: &'static str, value: &'static str, help: &'static str, allowe
 const FILE: &str = "the path of a file";
 const SOCKET: &str = "an IP address and a port, like 127.0.0.1:8080 or [::]:8080";
 
-/// Every setting, in the order of `--help`. `*_file` keys read the setting they are named after from a file.
+/// The one table of the settings file.
+const KUBERNETES: &str = "kubernetes";
+
+/// Every setting but those of the table `[kubernetes]`, in the order of `--help`. `*_file` keys read the setting they are named after from a file.
 pub const KEYS: &[Key] = &[
     key("listen", "ADDRESS:PORT", "Address of the web port", SOCKET),
     key(
@@ -394,7 +402,12 @@ pub const KEYS: &[Key] = &[
     key("smtp_password", "PASSWORD", "Password at the mail server", "text"),
     key("smtp_password_file", "FILE", "File that holds smtp_password", FILE),
     key("mail_from", "ADDRESS", "Sender of mails", "a mail address, like GIMP <gimp@example.org>"),
-    key("driver", "DRIVER", "How sessions run: local, or fake for trying out the pages", "one of local, fake"),
+    key(
+        "driver",
+        "DRIVER",
+        "How sessions run: local; kubernetes, a pod each; or fake, for trying out the pages",
+        "one of local, kubernetes, fake",
+    ),
     key("sessions_per_user", "NUMBER", "Running sessions one user may have", "a whole number from 1 to 16"),
     key(
         "session_limit",

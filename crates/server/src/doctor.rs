@@ -189,6 +189,10 @@ async fn machine(settings: &Settings) -> Vec<Check> {
     let mut checks = match &driver {
         Driver::Fake(_) => vec![Check::off("GIMP", "the fake driver only pretends").fix("set driver = \"local\"")],
         Driver::Local(local) => programs::examine(local.agent_program()).await,
+        Driver::Kubernetes(cluster) => vec![match cluster.examine().await {
+            Ok(()) => Check::ok("cluster", format!("its namespace {} can be seen", settings.kubernetes.namespace)),
+            Err(error) => Check::failed("cluster", format!("{error:#}")),
+        }],
     };
     if let Driver::Local(local) = &driver
         && let Err(error) = local.examine().await

@@ -7,14 +7,15 @@
 pub mod agent_client;
 mod agent_key;
 pub mod fake;
+pub mod kubernetes;
 pub mod local;
 pub mod seqpacket;
 
 use std::io;
 use std::path::PathBuf;
 
-use protocol::agent::AgentStatus;
-use protocol::session::{ScreenSize, StartStep};
+use protocol::agent::{AgentStatus, paths};
+use protocol::session::{EndReason, ScreenSize, StartStep};
 
 use crate::config::{DriverKind, Settings};
 use crate::ids::{SessionId, UserId};
@@ -22,8 +23,26 @@ use agent_client::AgentClient;
 pub use agent_key::AgentKey;
 use seqpacket::Seqpacket;
 
+/// What programs of a session find in their environment.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("HOME", paths::HOME),
+    ("LANG", "C.UTF-8"),
+    ("LOGNAME", "gimp"),
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("SHELL", "/bin/sh"),
+    ("TMPDIR", "/tmp"),
+    ("USER", "gimp"),
+    ("XDG_CONFIG_DIRS", "/etc/xdg"),
+    ("XDG_DATA_DIRS", "/usr/local/share:/usr/share"),
+    ("XDG_RUNTIME_DIR", paths::RUN_DIR),
+];
+
+/// Largest screen, device pixels; a standing one may be as high as others are wide.
+const MAX_SCREEN: (u16, u16) = (3840, 2160);
+
 pub enum Driver {
     Local(local::LocalDriver),
+    Kubernetes(kubernetes::KubernetesDriver),
     Fake(fake::FakeDriver),
 }
 
@@ -56,13 +75,35 @@ pub enum StartError {
     Internal(#[source] anyhow::Error),
 }
 
+/// Why there is no way to a user's files.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    #[error(
+        "Your files can be reached while a session runs, in GIMP itself; the file panel is not available on this \
+         installation yet."
+    )]
+    Elsewhere,
+    #[error(transparent)]
+    Driver(#[from] StartError),
+}
+
 /// What a driver knows about a session's processes without asking the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Presence {
     /// Its processes exist.
     Present,
-    /// Gone. The agent's last words, if it left any.
-    Gone { last_status: Option<AgentStatus> },
+    /// On its way, but nothing runs yet. Starting it again waits for it, and says what is in its way.
+    Underway,
+    /// Gone. The agent's last words, if it left any, and what else is known of its end.
+    Gone { last_status: Option<AgentStatus>, lost: Option<Lost> },
+}
+
+/// What took a session away, where it was neither its agent nor this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    pub reason: EndReason,
+    /// For people.
+    pub detail: String,
 }
 
 /// One protection of the machine, for `doctor` and the admin page.
@@ -83,6 +124,7 @@ impl Driver {
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         Ok(match settings.driver {
             DriverKind::Local => Self::Local(local::LocalDriver::new(settings)?),
+            DriverKind::Kubernetes => Self::Kubernetes(kubernetes::KubernetesDriver::new(settings)?),
             DriverKind::Fake => Self::Fake(fake::FakeDriver::new(&settings.data_dir)),
         })
     }
@@ -91,6 +133,7 @@ impl Driver {
     pub async fn prepare(&self) -> anyhow::Result<()> {
         match self {
             Self::Local(driver) => driver.prepare().await,
+            Self::Kubernetes(driver) => driver.prepare().await,
             Self::Fake(_) => Ok(()),
         }
     }
@@ -105,6 +148,7 @@ impl Driver {
     ) -> Result<(), StartError> {
         match self {
             Self::Local(driver) => driver.start(request, progress).await,
+            Self::Kubernetes(driver) => driver.start(request, progress).await,
             Self::Fake(driver) => driver.start(request, progress).await,
         }
     }
@@ -113,21 +157,25 @@ impl Driver {
     pub fn agent(&self, session: SessionId) -> AgentClient {
         match self {
             Self::Local(driver) => driver.agent(session),
+            Self::Kubernetes(driver) => driver.agent(session),
             Self::Fake(driver) => driver.agent(session),
         }
     }
 
-    /// Where the session's agent takes datagrams of WebRTC. Does not check that it lives.
-    pub fn media(&self, session: SessionId) -> MediaEndpoint {
+    /// Where the session's agent takes datagrams of WebRTC; None: nowhere. Does not check that it lives.
+    pub fn media(&self, session: SessionId) -> Option<MediaEndpoint> {
         match self {
-            Self::Local(driver) => driver.media(session),
-            Self::Fake(driver) => driver.media(session),
+            Self::Local(driver) => Some(driver.media(session)),
+            // Datagrams have no way into a pod yet: its picture comes over the WebSocket.
+            Self::Kubernetes(_) => None,
+            Self::Fake(driver) => Some(driver.media(session)),
         }
     }
 
     pub async fn presence(&self, session: SessionId) -> anyhow::Result<Presence> {
         match self {
             Self::Local(driver) => driver.presence(session).await,
+            Self::Kubernetes(driver) => driver.presence(session).await,
             Self::Fake(driver) => Ok(driver.presence(session)),
         }
     }
@@ -136,6 +184,7 @@ impl Driver {
     pub async fn list(&self) -> anyhow::Result<Vec<SessionId>> {
         match self {
             Self::Local(driver) => driver.list().await,
+            Self::Kubernetes(driver) => driver.list().await,
             Self::Fake(driver) => Ok(driver.list()),
         }
     }
@@ -145,6 +194,7 @@ impl Driver {
     pub async fn remove(&self, session: SessionId) -> anyhow::Result<()> {
         match self {
             Self::Local(driver) => driver.remove(session).await,
+            Self::Kubernetes(driver) => driver.remove(session).await,
             Self::Fake(driver) => driver.remove(session),
         }
     }
@@ -153,7 +203,7 @@ impl Driver {
     pub async fn release(&self) -> anyhow::Result<()> {
         match self {
             Self::Local(driver) => driver.release_workspaces().await,
-            Self::Fake(_) => Ok(()),
+            Self::Kubernetes(_) | Self::Fake(_) => Ok(()),
         }
     }
 
@@ -161,25 +211,42 @@ impl Driver {
     pub fn capacity(&self) -> u16 {
         match self {
             Self::Local(driver) => driver.capacity(),
-            Self::Fake(_) => 10_000,
+            // The cluster decides by its quota and its machines, and says so at the start.
+            Self::Kubernetes(_) | Self::Fake(_) => 10_000,
         }
     }
 
     pub fn protections(&self) -> Vec<Protection> {
         match self {
             Self::Local(driver) => driver.protections(),
+            Self::Kubernetes(driver) => driver.protections(),
             Self::Fake(_) => vec![],
+        }
+    }
+
+    /// Whether this machine has the workspaces at all.
+    #[must_use]
+    pub const fn has_workspaces(&self) -> bool {
+        match self {
+            Self::Local(_) | Self::Fake(_) => true,
+            Self::Kubernetes(_) => false,
         }
     }
 
     /// Where workspaces are mounted. `workspace` opens them only through here so that mount and quota are in place.
     ///
     /// # Errors
-    /// When the workspace can't be made or mounted; the message is safe for users.
-    pub async fn workspace(&self, user: UserId, uid_offset: u32, quota_bytes: u64) -> Result<Workspace, StartError> {
+    /// When the workspace can't be made or mounted, or is not on this machine; the message is safe for users.
+    pub async fn workspace(
+        &self,
+        user: UserId,
+        uid_offset: u32,
+        quota_bytes: u64,
+    ) -> Result<Workspace, WorkspaceError> {
         match self {
-            Self::Local(driver) => driver.workspace(user, uid_offset, quota_bytes).await,
-            Self::Fake(driver) => driver.workspace(user, quota_bytes).await,
+            Self::Local(driver) => Ok(driver.workspace(user, uid_offset, quota_bytes).await?),
+            Self::Kubernetes(_) => Err(WorkspaceError::Elsewhere),
+            Self::Fake(driver) => Ok(driver.workspace(user, quota_bytes).await?),
         }
     }
 }

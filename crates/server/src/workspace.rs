@@ -160,12 +160,7 @@ impl Workspaces {
         let allotment = self.allotment(user).await?;
         let shared = self.shared(user);
         let _single = shared.opening.lock().await;
-        let found = self
-            .0
-            .driver
-            .workspace(user, allotment.uid_offset, allotment.quota_bytes)
-            .await
-            .map_err(FileError::Driver)?;
+        let found = self.0.driver.workspace(user, allotment.uid_offset, allotment.quota_bytes).await?;
         let prepared = shared.prepared.load(Ordering::Relaxed);
         let (root, prepared) = self
             .blocking(move || {

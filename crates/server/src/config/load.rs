@@ -9,7 +9,8 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{ENV_PREFIX, KEYS, Key, Secret, Settings, TlsMode};
+use super::{DriverKind, ENV_PREFIX, KEYS, KUBERNETES, Key, Secret, Settings, TlsMode};
+use crate::driver::kubernetes::options::ALLOWED as KUBERNETES_KEYS;
 
 /// Read when no `--config` is given and it exists.
 pub const DEFAULT_FILE: &str = "/etc/gimp-platform.toml";
@@ -156,12 +157,11 @@ fn read(path: PathBuf) -> Result<Dict, SettingsError> {
         Ok(table) => table,
         Err(why) => return Err(SettingsError::File { path, why }),
     };
-    if let Some(name) = table.keys().find(|name| Key::find(name).is_none()) {
-        return Err(SettingsError::Unknown {
-            key: name.clone(),
-            origin: path.display().to_string(),
-            nearest: nearest(name),
-        });
+    let in_table = table.get(KUBERNETES).and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys);
+    let names = table.keys().cloned().chain(in_table.map(|name| format!("{KUBERNETES}.{name}")));
+    if let Some(name) = names.into_iter().find(|name| name != KUBERNETES && allowed(name).is_none()) {
+        let nearest = nearest(&name);
+        return Err(SettingsError::Unknown { key: name, origin: path.display().to_string(), nearest });
     }
     let value = Value::serialize(&table).map_err(|error| SettingsError::File { path, why: error.to_string() })?;
     Ok(value.into_dict().unwrap_or_default())
@@ -185,6 +185,9 @@ fn origin(figment: &Figment, key: &str) -> String {
 
 fn bad(figment: &Figment, error: &figment::Error) -> SettingsError {
     let key = match (&error.kind, error.path.first()) {
+        (_, Some(table)) if table == KUBERNETES => {
+            error.path.get(1).map_or_else(|| KUBERNETES.to_owned(), |name| format!("{KUBERNETES}.{name}"))
+        }
         (_, Some(first)) => first.clone(),
         (Kind::UnknownField(name, _), None) => name.clone(),
         (Kind::MissingField(name), None) => name.to_string(),
@@ -199,7 +202,16 @@ fn not_allowed(figment: &Figment, key: &str) -> SettingsError {
         key: key.to_owned(),
         value,
         origin: origin(figment, key),
-        allowed: Key::find(key).map_or("a value of another kind", |key| key.allowed).to_owned(),
+        allowed: allowed(key).unwrap_or("a value of another kind").to_owned(),
+    }
+}
+
+/// What a setting may be, those of the table by their whole name.
+fn allowed(name: &str) -> Option<&'static str> {
+    match Key::find(name) {
+        Some(key) => Some(key.allowed),
+        None if name == KUBERNETES => Some("a table"),
+        None => KUBERNETES_KEYS.iter().find(|(key, _)| *key == name).map(|(_, allowed)| *allowed),
     }
 }
 
@@ -265,16 +277,18 @@ fn check(settings: &Settings, figment: &Figment) -> Result<(), SettingsError> {
         ("audit_days", (1..=3650).contains(&s.audit_days)),
         ("log", tracing_subscriber::EnvFilter::try_new(&s.log).is_ok()),
     ];
-    match rules.iter().find(|(_, holds)| !holds) {
-        Some((key, _)) => Err(not_allowed(figment, key)),
+    let wrong = rules.iter().find(|(_, holds)| !holds).map(|(key, _)| *key);
+    match wrong.or_else(|| s.kubernetes.wrong(s.driver == DriverKind::Kubernetes)) {
+        Some(key) => Err(not_allowed(figment, key)),
         None => Ok(()),
     }
 }
 
 /// The known key with the fewest edits, if it is near enough to be meant.
 fn nearest(name: &str) -> Option<&'static str> {
-    let candidate = KEYS.iter().min_by_key(|key| distance(key.name, name))?;
-    (distance(candidate.name, name) <= 3).then_some(candidate.name)
+    let names = KEYS.iter().map(|key| key.name).chain(KUBERNETES_KEYS.iter().map(|(key, _)| *key));
+    let candidate = names.min_by_key(|key| distance(key, name))?;
+    (distance(candidate, name) <= 3).then_some(candidate)
 }
 
 /// Levenshtein distance.

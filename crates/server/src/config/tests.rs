@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::driver::kubernetes::options::ALLOWED as KUBERNETES_KEYS;
 
 /// Loads from flags, variables and the text of a file.
 fn load_from(flags: &[(&str, &str)], variables: &[(&str, &str)], file: &str) -> Result<Loaded, SettingsError> {
@@ -91,7 +92,30 @@ fn a_mistake_names_key_value_source_and_what_is_allowed() {
     );
     let text = message(&[], &[], "driver = \"docker\"");
     assert!(text.contains("`driver` = \"docker\" in ") && text.contains("settings.toml is not usable"), "{text}");
-    assert!(text.ends_with("it must be one of local, fake."), "{text}");
+    assert!(text.ends_with("it must be one of local, kubernetes, fake."), "{text}");
+}
+
+#[test]
+fn the_table_of_kubernetes_says_as_precisely_what_is_wrong() {
+    let loaded = settings(&[], &[], "driver = \"kubernetes\"\n[kubernetes]\nimage = \"gimp-session:1\"");
+    assert_eq!((loaded.driver, loaded.kubernetes.namespace.as_str()), (DriverKind::Kubernetes, "gimp-sessions"));
+    let text = message(&[("driver", "kubernetes")], &[], "");
+    assert!(
+        text.starts_with("The setting `kubernetes.image` = \"\" in ") && text.ends_with("where driver is kubernetes."),
+        "{text}"
+    );
+    for (file, key, value) in [
+        ("namespace = \"Not here\"", "`kubernetes.namespace` = \"Not here\"", "the name of a namespace"),
+        ("image = 1", "`kubernetes.image` = 1", "the name of an image"),
+        ("tolerations = [{ keys = \"gimp\" }]", "`kubernetes.tolerations` = ", "a list of tolerations"),
+    ] {
+        let text = message(&[], &[], &format!("[kubernetes]\n{file}"));
+        assert!(text.contains(key) && text.contains("settings.toml") && text.contains(value), "{text}");
+    }
+    let text = message(&[], &[], "[kubernetes]\nnamespaces = \"x\"");
+    assert!(text.contains("no setting `kubernetes.namespaces`"), "{text}");
+    assert!(text.contains("Did you mean `kubernetes.namespace`?"), "{text}");
+    assert!(message(&[], &[], "kubernetes = 1").contains("`kubernetes` = 1"));
 }
 
 #[test]
@@ -169,6 +193,39 @@ fn the_documented_command_line_is_one() {
     for filled_in in ["{display}", "{width}x{height}", "{rfbSocket}", "{xauthority}"] {
         assert!(command.iter().any(|word| word == filled_in), "{filled_in}");
     }
+}
+
+/// What the chart writes for each of its sets of values is understood, structured settings included.
+#[test]
+fn the_charts_settings_are_right() {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/helm/rendered");
+    let secrets = tempfile::tempdir().unwrap();
+    for (name, content) in [("database/url", "postgres://db/gimp"), ("secrets/smtp_password", "secret")] {
+        let path = secrets.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let of = |values: &str| {
+        let text = std::fs::read_to_string(chart.join(values)).unwrap();
+        let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let map = objects.iter().find(|object| object["kind"] == "ConfigMap").unwrap();
+        let file = map["data"]["gimp-platform.toml"].as_str().unwrap();
+        settings(&[], &[], &file.replace("/etc/gimp-platform", secrets.path().to_str().unwrap()))
+    };
+    let trial = of("trial.yaml");
+    assert_eq!((trial.driver, trial.kubernetes.namespace.as_str()), (DriverKind::Kubernetes, "gimp-sessions"));
+    assert_eq!((trial.udp_address(), trial.public_url().as_str()), (None, "http://localhost:8080"));
+    assert_eq!(trial.kubernetes.image, format!("registry.example.org/gimp-session:{}", env!("CARGO_PKG_VERSION")));
+    let ingress = of("ingress.yaml");
+    assert_eq!((ingress.session_minutes, ingress.trusted_proxies.len()), (240, 1));
+    assert!(ingress.database_url.is_some() && ingress.is_secure());
+    let large = of("large.yaml");
+    assert_eq!(large.tls, TlsMode::Files);
+    assert_eq!(large.kubernetes.tolerations[0].toleration_seconds, Some(300));
+    let affinity = large.kubernetes.affinity.unwrap().node_affinity.unwrap();
+    let required = affinity.required_during_scheduling_ignored_during_execution.unwrap();
+    assert_eq!(required.node_selector_terms[0].match_expressions.as_ref().unwrap()[0].operator, "Gt");
+    assert_eq!(large.kubernetes.runtime_class.as_deref(), Some("gvisor"));
 }
 
 #[test]
@@ -276,9 +333,11 @@ fn fields() -> BTreeSet<String> {
 fn keys_and_fields_are_the_same() {
     let keys: BTreeSet<String> =
         KEYS.iter().map(|key| key.name.to_owned()).filter(|name| !name.ends_with("_file")).collect();
-    assert_eq!(keys, fields());
+    let mut fields = fields();
+    assert!(fields.remove(KUBERNETES));
+    assert_eq!(keys, fields);
     for key in KEYS.iter().filter(|key| key.name.ends_with("_file")) {
-        assert!(fields().contains(key.name.trim_end_matches("_file")), "{}", key.name);
+        assert!(fields.contains(key.name.trim_end_matches("_file")), "{}", key.name);
     }
 }
 
@@ -291,13 +350,17 @@ fn the_documented_example_is_whole_and_right() {
     let uncommented: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{rest}\n"),
+            Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => format!("{rest}\n"),
             _ => format!("{line}\n"),
         })
         .collect();
     let example: toml::Table = toml::from_str(&uncommented).unwrap_or_else(|error| panic!("{error}"));
     let documented: BTreeSet<&str> = example.keys().map(String::as_str).collect();
-    let expected: BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
+    let expected: BTreeSet<&str> = KEYS.iter().map(|key| key.name).chain([KUBERNETES]).collect();
+    assert_eq!(documented, expected);
+    let documented: BTreeSet<String> =
+        example[KUBERNETES].as_table().unwrap().keys().map(|name| format!("{KUBERNETES}.{name}")).collect();
+    let expected: BTreeSet<String> = KUBERNETES_KEYS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(documented, expected);
 
     // As it stands it changes nothing.
@@ -305,7 +368,7 @@ fn the_documented_example_is_whole_and_right() {
 
     let defaults = toml::Table::try_from(Settings::default()).unwrap();
     for (key, default) in &defaults {
-        if key != "data_dir" {
+        if key != "data_dir" && key != KUBERNETES {
             assert_eq!(&example[key], default, "{key}");
         }
     }

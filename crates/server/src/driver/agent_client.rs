@@ -1,5 +1,6 @@
-//! Talks to one session's agent: HTTP/1.1 over its Unix socket, one connection per call.
+//! Talks to one session's agent: HTTP/1.1 over its Unix socket, or over TCP to its pod, one connection per call.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 #[derive(Clone)]
 pub enum Endpoint {
     Unix(PathBuf),
+    Pod(super::kubernetes::Dial),
     /// The fake driver's agents live in this process.
     Memory(super::fake::Dial),
 }
@@ -186,6 +188,15 @@ impl AgentClient {
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<hyper::body::Incoming>, AgentError> {
         let stream: Box<dyn Stream> = match &self.endpoint {
             Endpoint::Unix(path) => Box::new(dial(path).await.map_err(AgentError::Unreachable)?),
+            Endpoint::Pod(dial) => {
+                let stream = dial.connect().await.map_err(|error| match error.kind() {
+                    ErrorKind::ConnectionRefused | ErrorKind::NotConnected => AgentError::Unreachable(error),
+                    // A network that is down for a while says nothing of the agent.
+                    _ => AgentError::Slow,
+                })?;
+                hold_back(&stream).map_err(AgentError::Unreachable)?;
+                Box::new(stream)
+            }
             Endpoint::Memory(dial) => Box::new(dial.connect().map_err(AgentError::Unreachable)?),
         };
         let (mut sender, connection) =
@@ -199,8 +210,12 @@ impl AgentClient {
 async fn dial(path: &Path) -> std::io::Result<tokio::net::UnixStream> {
     let socket = open_socket(path)?;
     let stream = tokio::net::UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await?;
-    rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER)?;
+    hold_back(&stream)?;
     Ok(stream)
+}
+
+fn hold_back(stream: impl std::os::fd::AsFd) -> std::io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?)
 }
 
 /// The descriptor of a socket in a folder that the session can write to: were it to put a link there, a server that runs

@@ -134,8 +134,8 @@ impl FakeDriver {
     pub(crate) fn presence(&self, session: SessionId) -> Presence {
         match self.session(session) {
             Some(agent) if agent.is_present() => Presence::Present,
-            Some(agent) => Presence::Gone { last_status: Some(agent.status()) },
-            None => Presence::Gone { last_status: None },
+            Some(agent) => Presence::Gone { last_status: Some(agent.status()), lost: None },
+            None => Presence::Gone { last_status: None, lost: None },
         }
     }
 

@@ -39,7 +39,9 @@ use self::quota::{QuotaChoice, Workspaces};
 use self::run_dir::{RunDir, SandboxRecord};
 use self::sandbox::{Identity, Output, Program, Sandbox, SandboxError, Shared, Waiting};
 use super::agent_client::{AgentClient, Endpoint};
-use super::{AgentKey, MediaEndpoint, Presence, Protection, QuotaMechanism, StartError, StartRequest, Workspace};
+use super::{
+    AgentKey, MAX_SCREEN, MediaEndpoint, Presence, Protection, QuotaMechanism, StartError, StartRequest, Workspace,
+};
 use crate::config::{QuotaSetting, Settings};
 use crate::ids::{SessionId, UserId};
 use crate::session::report::plain;
@@ -202,7 +204,7 @@ impl LocalDriver {
         if run.record()?.map(|record| record.alive()).transpose()?.unwrap_or(false) {
             return Ok(Presence::Present);
         }
-        Ok(Presence::Gone { last_status: run.last_status() })
+        Ok(Presence::Gone { last_status: run.last_status(), lost: None })
     }
 
     pub(super) async fn list(&self) -> anyhow::Result<Vec<SessionId>> {
@@ -511,8 +513,6 @@ impl Inner {
 const SAID_MAX: usize = 300;
 const AGENT_NAME: &str = "gimp-session";
 const AGENT_ARGUMENTS: &[&str] = &["run"];
-/// Largest screen, device pixels; a standing one may be as high as others are wide.
-const MAX_SCREEN: (u16, u16) = (3840, 2160);
 /// Memory that must be free on the machine for a session to start, bytes.
 const MEMORY_RESERVE: u64 = 256 << 20;
 /// Address space beyond the memory limit that libraries and mappings take, bytes.

@@ -95,7 +95,7 @@ impl Media {
         let agents = move |session| {
             let live = sessions.live(session)?;
             live.borrow().life.usable().ok()?;
-            Some(driver.media(session))
+            driver.media(session)
         };
         let forwarder = Forwarder::new(port, self.0.names.clone(), app.clock.clone(), agents);
         if self.0.started.set(Started { udp, web, forwarder: forwarder.shared() }).is_ok() {
@@ -131,10 +131,11 @@ impl Media {
     }
 
     /// What the agent of `session` is told for one stream; None where a browser that came this way can reach neither
-    /// port.
+    /// port, or the agent takes no datagrams.
     #[must_use]
     pub fn offer(&self, app: &App, session: SessionId, way: Way) -> Option<MediaOffer> {
         let started = self.0.started.get()?;
+        app.driver.media(session)?;
         let udp = match started.udp {
             State::On(bound) => Some((Transport::Udp, bound)),
             State::Off | State::Failed(_) => None,

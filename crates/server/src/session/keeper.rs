@@ -192,9 +192,10 @@ impl Keeper {
                 self.probing = false;
                 match result {
                     Ok(Presence::Present) => self.change(|life| life.present(now)),
-                    Ok(Presence::Gone { last_status }) => {
+                    Ok(Presence::Underway) => self.change(|life| life.underway(now)),
+                    Ok(Presence::Gone { last_status, lost }) => {
                         let last = last_status.and_then(|status| Report::check(status, self.id).ok());
-                        self.change(|life| life.gone(now, last.as_ref()))
+                        self.change(|life| life.gone(now, last.as_ref(), lost))
                     }
                     Err(error) => {
                         let error = format!("{error:#}");

@@ -17,6 +17,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::report::{Report, Restart, supervised};
 use crate::config::Settings;
+use crate::driver::Lost;
 
 /// From creation to a painted GIMP.
 pub const START_LIMIT: Duration = Duration::minutes(3);
@@ -516,25 +517,41 @@ impl Lifecycle {
         self.clear(crashed(detail))
     }
 
-    /// The driver sees no sandbox; `last` is what its agent said last.
-    pub fn gone(&mut self, now: OffsetDateTime, last: Option<&Report>) -> Effects {
+    /// The driver sees that the sandbox is on its way: an earlier server waited for it, and may have died before all of it
+    /// was made.
+    pub fn underway(&mut self, now: OffsetDateTime) -> Effects {
+        if self.link == Link::Launching {
+            return vec![];
+        }
+        if self.phase != Phase::Starting || now >= self.created_at + START_LIMIT {
+            return self.present(now);
+        }
+        self.link = Link::Launching;
+        vec![Effect::Start { again: false }]
+    }
+
+    /// The driver sees no sandbox; `last` is what its agent said last, `lost` what took it away.
+    pub fn gone(&mut self, now: OffsetDateTime, last: Option<&Report>, lost: Option<Lost>) -> Effects {
         if self.link == Link::Launching {
             return vec![];
         }
         // An earlier server died between making the row and making the sandbox: nothing has run, so begin again.
-        let never_ran = last.is_none() && self.step == StartStep::CreatingWorkspace;
+        let never_ran = last.is_none() && lost.is_none() && self.step == StartStep::CreatingWorkspace;
         if self.found && never_ran && self.phase == Phase::Starting && now < self.created_at + START_LIMIT {
             self.link = Link::Launching;
             return vec![Effect::Start { again: true }];
         }
-        let end = match last {
-            Some(report) => match report.phase {
+        // An agent that came through to its own end knows best.
+        let ended = last.is_some_and(|report| matches!(report.phase, AgentPhase::Ended { .. }));
+        let end = match (last, lost.filter(|_| !ended)) {
+            (_, Some(lost)) => End { reason: lost.reason, detail: format!("{} {KEPT}", lost.detail), failed: true },
+            (Some(report), None) => match report.phase {
                 AgentPhase::Ending { reason, .. } | AgentPhase::Ended { reason } => by_itself(reason, report),
                 AgentPhase::Starting { .. } | AgentPhase::Running | AgentPhase::Restarting => {
                     crashed("The session's programs were killed.")
                 }
             },
-            None => crashed("The session's programs are gone: they were killed, or the machine was restarted."),
+            (None, None) => crashed("The session's programs are gone: they were killed, or the machine was restarted."),
         };
         self.clear(end)
     }

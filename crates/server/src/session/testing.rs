@@ -14,7 +14,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 pub(crate) fn fake(app: &TestApp) -> &FakeDriver {
     match &*app.app.driver {
         Driver::Fake(driver) => driver,
-        Driver::Local(_) => unreachable!("tests run on the fake driver"),
+        Driver::Local(_) | Driver::Kubernetes(_) => unreachable!("tests run on the fake driver"),
     }
 }
 

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use super::path::PathError;
-use crate::driver::StartError;
+use crate::driver::{StartError, WorkspaceError};
 
 /// `Display` is for people; only `Internal` and `Driver` are not theirs to mend.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +54,21 @@ pub enum FileError {
     NoThumbnail,
     #[error("This picture can't be read: it is broken, or too large for a preview.")]
     BrokenPicture,
+    #[error(transparent)]
+    Elsewhere(WorkspaceError),
     #[error("{0}")]
     Driver(#[source] StartError),
     #[error("{0:#}")]
     Internal(anyhow::Error),
+}
+
+impl From<WorkspaceError> for FileError {
+    fn from(error: WorkspaceError) -> Self {
+        match error {
+            WorkspaceError::Driver(error) => Self::Driver(error),
+            WorkspaceError::Elsewhere => Self::Elsewhere(error),
+        }
+    }
 }
 
 impl From<Errno> for FileError {

@@ -20,8 +20,11 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(30);
 const TIDY_INTERVAL: time::Duration = time::Duration::hours(24);
 
 impl Workspaces {
-    /// Runs until dropped.
+    /// Runs until dropped, where there is anything to do.
     pub async fn upkeep(&self) {
+        if !self.0.driver.has_workspaces() {
+            return;
+        }
         let mut interval = tokio::time::interval(MEASURE_INTERVAL);
         // After a suspended machine once is enough.
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -57,7 +57,7 @@ async fn starts_and_ends_as_planned() {
     assert!(before.gimp_version.is_some() && before.restarts.is_empty(), "{before:?}");
     driver.agent(session.id()).end(EndReason::User).await.expect("ends");
     eventually("gone", async || !session.present().await).await;
-    let Presence::Gone { last_status: Some(last) } = driver.presence(session.id()).await.expect("knows") else {
+    let Presence::Gone { last_status: Some(last), .. } = driver.presence(session.id()).await.expect("knows") else {
         panic!("it left no last words")
     };
     assert_eq!(last.phase, AgentPhase::Ended { reason: EndReason::User });
@@ -142,7 +142,8 @@ async fn ends_as_crashed_without_its_guard(stage: &Stage, session: &Session<'_>)
     kill(guard.pid);
     eventually("gone", async || !session.present().await).await;
     let took = killed.elapsed();
-    let Presence::Gone { last_status: Some(last) } = stage.driver.presence(session.id()).await.expect("knows") else {
+    let Presence::Gone { last_status: Some(last), .. } = stage.driver.presence(session.id()).await.expect("knows")
+    else {
         panic!("it left no last words")
     };
     assert_eq!((last.phase, last.unattended), (AgentPhase::Ended { reason: EndReason::Crashed }, true));

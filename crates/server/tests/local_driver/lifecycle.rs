@@ -23,7 +23,7 @@ async fn starts_is_found_again_and_leaves_nothing() {
 
     driver.remove(session.id()).await.expect("removes");
     driver.remove(session.id()).await.expect("removes what is gone");
-    assert_eq!(driver.presence(session.id()).await.expect("knows"), Presence::Gone { last_status: None });
+    assert_eq!(driver.presence(session.id()).await.expect("knows"), Presence::Gone { last_status: None, lost: None });
     assert!(driver.list().await.expect("lists").is_empty());
     assert!(groups_of(session.id()).is_empty());
     eventually("no process is left", async || processes_about(stage.data_dir()).is_empty()).await;

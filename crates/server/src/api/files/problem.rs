@@ -36,6 +36,7 @@ impl From<FileError> for Problem {
             FileError::NoRecovery => new(StatusCode::NOT_FOUND, "recoveries.notFound"),
             FileError::NoThumbnail => new(StatusCode::NOT_FOUND, "files.noThumbnail"),
             FileError::BrokenPicture => new(StatusCode::UNPROCESSABLE_ENTITY, "files.brokenPicture"),
+            FileError::Elsewhere(_) => new(StatusCode::NOT_IMPLEMENTED, "workspace.elsewhere"),
             FileError::Driver(StartError::NoRoom(_) | StartError::Unsupported(_)) => {
                 new(StatusCode::SERVICE_UNAVAILABLE, "workspace.unavailable").retry_after(30)
             }

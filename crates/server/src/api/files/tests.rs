@@ -2,6 +2,7 @@
 
 mod browse;
 mod content;
+mod elsewhere;
 mod full_disk;
 mod thumbnails;
 mod trash;

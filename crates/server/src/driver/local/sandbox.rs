@@ -26,6 +26,7 @@ use tokio::process::{Child, Command};
 
 use super::process::Process;
 use super::seccomp;
+use crate::driver::ENVIRONMENT;
 
 /// Processes and threads of one session.
 pub const TASKS: u32 = 512;
@@ -279,18 +280,7 @@ impl Sandbox {
 
     fn environment(&self, args: &mut Arguments) {
         args.add(["--clearenv"]);
-        for (name, value) in [
-            ("HOME", paths::HOME),
-            ("LANG", "C.UTF-8"),
-            ("LOGNAME", "gimp"),
-            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-            ("SHELL", "/bin/sh"),
-            ("TMPDIR", "/tmp"),
-            ("USER", "gimp"),
-            ("XDG_CONFIG_DIRS", "/etc/xdg"),
-            ("XDG_DATA_DIRS", "/usr/local/share:/usr/share"),
-            ("XDG_RUNTIME_DIR", paths::RUN_DIR),
-        ] {
+        for (name, value) in ENVIRONMENT {
             args.add(["--setenv", name, value]);
         }
     }

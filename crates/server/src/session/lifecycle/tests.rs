@@ -375,27 +375,42 @@ fn an_agent_that_hangs_gets_more_time() {
 fn the_last_words_of_what_is_gone_tell_the_reason() {
     let mut life = running();
     let last = busy(AgentPhase::Ended { reason: EndReason::User });
-    assert_eq!(life.gone(T0, Some(&last)), [Effect::Store, Effect::Remove]);
+    assert_eq!(life.gone(T0, Some(&last), None), [Effect::Store, Effect::Remove]);
     assert_eq!(reason(&life), Some(EndReason::User));
     let mut life = running();
-    life.gone(T0, Some(&busy(AgentPhase::Running)));
+    life.gone(T0, Some(&busy(AgentPhase::Running)), None);
     assert_eq!(reason(&life), Some(EndReason::Crashed));
     let mut life = running();
-    life.gone(T0, None);
+    life.gone(T0, None, None);
     assert_eq!(reason(&life), Some(EndReason::Crashed));
     // Killed in the middle of a planned end.
     let mut life = running();
     life.ask_end(T0, EndReason::Expired);
-    life.gone(T0, Some(&busy(AgentPhase::Running)));
+    life.gone(T0, Some(&busy(AgentPhase::Running)), None);
     let end = life.end().unwrap();
     assert_eq!(end.reason, EndReason::Expired);
     assert!(end.detail.contains("died before they were done"), "{}", end.detail);
 }
 
 #[test]
+fn what_took_a_session_away_counts_unless_it_came_to_its_own_end() {
+    let lost = || Some(Lost { reason: EndReason::Evicted, detail: "The room was needed.".to_owned() });
+    for last in [None, Some(busy(AgentPhase::Running))] {
+        let mut life = running();
+        assert_eq!(life.gone(T0, last.as_ref(), lost()), [Effect::Store, Effect::Remove]);
+        let end = life.end().unwrap();
+        assert_eq!((end.reason, end.failed), (EndReason::Evicted, true));
+        assert!(end.detail.starts_with("The room was needed. Copies of unsaved images"), "{}", end.detail);
+    }
+    let mut life = running();
+    life.gone(T0, Some(&busy(AgentPhase::Ended { reason: EndReason::User })), lost());
+    assert_eq!(reason(&life), Some(EndReason::User));
+}
+
+#[test]
 fn a_driver_that_can_t_remove_is_asked_again_and_not_for_ever() {
     let mut life = running();
-    life.gone(T0, None);
+    life.gone(T0, None, None);
     assert_eq!(life.wake_at(), None);
     let mut now = T0;
     for _ in 1..CLEARING_ATTEMPTS {
@@ -446,7 +461,7 @@ fn found_sessions_whose_end_had_begun_go_on_ending() {
     let mut life = found(Some(EndReason::Idle), StartStep::Ready, Some(T0));
     assert_eq!(life.heard(now, &busy(AgentPhase::Running)), [Effect::TellEnd(EndReason::Idle)]);
     let mut life = found(Some(EndReason::Idle), StartStep::Ready, Some(T0));
-    life.gone(now, None);
+    life.gone(now, None, None);
     assert_eq!(reason(&life), Some(EndReason::Idle));
 }
 
@@ -454,13 +469,27 @@ fn found_sessions_whose_end_had_begun_go_on_ending() {
 fn a_start_that_an_earlier_server_did_not_come_to_begins_again() {
     let now = T0 + Duration::seconds(11);
     let mut life = found(None, StartStep::CreatingWorkspace, None);
-    assert_eq!(life.gone(now, None), [Effect::Start { again: true }]);
+    assert_eq!(life.gone(now, None, None), [Effect::Start { again: true }]);
     assert_eq!(life.launched(now, Ok(())), [Effect::Follow]);
     // Not when something ran, nor after the time for a start.
     let mut life = found(None, StartStep::StartingGimp, None);
-    assert_eq!(life.gone(now, None), [Effect::Store, Effect::Remove]);
+    assert_eq!(life.gone(now, None, None), [Effect::Store, Effect::Remove]);
     let mut life = found(None, StartStep::CreatingWorkspace, None);
-    assert_eq!(life.gone(T0 + START_LIMIT, None), [Effect::Store, Effect::Remove]);
+    assert_eq!(life.gone(T0 + START_LIMIT, None, None), [Effect::Store, Effect::Remove]);
+}
+
+#[test]
+fn a_start_that_an_earlier_server_waited_for_goes_on() {
+    let now = T0 + Duration::seconds(11);
+    let mut life = found(None, StartStep::CreatingWorkspace, None);
+    assert_eq!(life.underway(now), [Effect::Start { again: false }]);
+    assert_eq!(life.underway(now), [], "once");
+    assert_eq!(life.launched(now, Ok(())), [Effect::Follow]);
+    // Not after the time for a start, nor when it is to end.
+    let mut life = found(None, StartStep::CreatingWorkspace, None);
+    assert_eq!(life.underway(T0 + START_LIMIT), []);
+    let mut life = found(Some(EndReason::User), StartStep::CreatingWorkspace, None);
+    assert_eq!(life.underway(now), []);
 }
 
 #[test]
@@ -500,6 +529,7 @@ enum Op {
     Heard(AgentPhase, u32, u8),
     Silent(bool),
     Present,
+    Underway,
     Gone(Option<AgentPhase>),
     AskEnd(EndReason),
     Extend,
@@ -532,6 +562,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Heard(AgentPhase::Running, 0, 0)),
         1 => any::<bool>().prop_map(Op::Silent),
         1 => Just(Op::Present),
+        1 => Just(Op::Underway),
         1 => proptest::option::of(phase()).prop_map(Op::Gone),
         1 => proptest::sample::select(EndReason::ALL).prop_map(Op::AskEnd),
         2 => Just(Op::Extend),
@@ -591,7 +622,8 @@ fn apply(life: &mut Lifecycle, now: &mut OffsetDateTime, op: Op) -> Effects {
         Op::Silent(true) => life.silent(*now, Silence::Unreachable),
         Op::Silent(false) => life.silent(*now, Silence::Unresponsive),
         Op::Present => life.present(*now),
-        Op::Gone(last) => life.gone(*now, last.map(busy).as_ref()),
+        Op::Underway => life.underway(*now),
+        Op::Gone(last) => life.gone(*now, last.map(busy).as_ref(), None),
         Op::AskEnd(reason) => life.ask_end(*now, reason),
         Op::Extend => life.extend(*now).unwrap_or_default(),
         Op::Cleared(done) => life.cleared(*now, done),
