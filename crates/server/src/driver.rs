@@ -95,7 +95,7 @@ pub enum Presence {
     /// On its way, but nothing runs yet. Starting it again waits for it, and says what is in its way.
     Underway,
     /// Gone. The agent's last words, if it left any, and what else is known of its end.
-    Gone { last_status: Option<AgentStatus>, lost: Option<Lost> },
+    Gone { last_status: Option<Box<AgentStatus>>, lost: Option<Lost> },
 }
 
 /// What took a session away, where it was neither its agent nor this server.

@@ -134,7 +134,7 @@ impl FakeDriver {
     pub(crate) fn presence(&self, session: SessionId) -> Presence {
         match self.session(session) {
             Some(agent) if agent.is_present() => Presence::Present,
-            Some(agent) => Presence::Gone { last_status: Some(agent.status()), lost: None },
+            Some(agent) => Presence::Gone { last_status: Some(Box::new(agent.status())), lost: None },
             None => Presence::Gone { last_status: None, lost: None },
         }
     }

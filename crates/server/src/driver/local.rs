@@ -204,7 +204,7 @@ impl LocalDriver {
         if run.record()?.map(|record| record.alive()).transpose()?.unwrap_or(false) {
             return Ok(Presence::Present);
         }
-        Ok(Presence::Gone { last_status: run.last_status(), lost: None })
+        Ok(Presence::Gone { last_status: run.last_status().map(Box::new), lost: None })
     }
 
     pub(super) async fn list(&self) -> anyhow::Result<Vec<SessionId>> {

@@ -194,7 +194,7 @@ impl Keeper {
                     Ok(Presence::Present) => self.change(|life| life.present(now)),
                     Ok(Presence::Underway) => self.change(|life| life.underway(now)),
                     Ok(Presence::Gone { last_status, lost }) => {
-                        let last = last_status.and_then(|status| Report::check(status, self.id).ok());
+                        let last = last_status.and_then(|status| Report::check(*status, self.id).ok());
                         self.change(|life| life.gone(now, last.as_ref(), lost))
                     }
                     Err(error) => {

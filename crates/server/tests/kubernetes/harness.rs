@@ -455,6 +455,7 @@ pub fn status(session_id: uuid::Uuid, phase: AgentPhase) -> AgentStatus {
         restarts: vec![],
         timings: vec![],
         unattended: false,
+        documents: None,
     }
 }
 
