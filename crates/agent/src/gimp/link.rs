@@ -2,11 +2,11 @@
 //!
 //! A link that is gone is started again; one that does not answer is busy, as GIMP then is.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gimp_link::{
     Answer, FILE_NAME, Hello, Image, List, MAX_MESSAGE, Nothing, Numbered, Outcome, PROCEDURE, Recovered, Refusal,
@@ -15,6 +15,7 @@ use gimp_link::{
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::control::Control;
 use super::version::Version;
@@ -68,9 +69,13 @@ pub fn plug_in_folder(folders: &Folders) -> PathBuf {
 pub fn install(folders: &Folders, version: Version) -> io::Result<bool> {
     let Some(program) = gimp_link::program(version.major) else { return Ok(false) };
     let path = plug_in_folder(folders).join(FILE_NAME).join(FILE_NAME);
+    let stamp = stamp(program);
     // Also in a workspace that is full.
-    if fs::read(&path).is_ok_and(|there| there == program) && fs::symlink_metadata(&path)?.mode() & 0o777 == MODE {
-        return Ok(true);
+    if fs::read(&path).is_ok_and(|there| there == program) {
+        let there = fs::symlink_metadata(&path)?;
+        if there.mode() & 0o777 == MODE && there.modified()? == stamp {
+            return Ok(true);
+        }
     }
     let new = plug_in_folder(folders).join("new");
     fs::create_dir_all(plug_in_folder(folders).join(FILE_NAME))?;
@@ -79,10 +84,17 @@ pub fn install(folders: &Folders, version: Version) -> io::Result<bool> {
         _ => {}
     }
     fs::write(&new, program)?;
+    File::options().write(true).open(&new)?.set_modified(stamp)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(MODE))?;
     // One that runs can't be written to.
     fs::rename(&new, &path)?;
     Ok(true)
+}
+
+/// GIMP asks a plug-in anew what it offers when its file has another time than in GIMP's list. That list is made once for all
+/// workspaces, so the time follows from the program alone.
+fn stamp(program: &[u8]) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000_000_000 + xxh3_64(program) % 500_000_000)
 }
 
 /// Speaks with the link of whichever GIMP listens on the socket. Cut off in the middle of a call, it connects anew.
