@@ -76,7 +76,7 @@ async fn make(options: WarmOptions) -> anyhow::Result<()> {
         );
     }
     let version = shared.status.borrow().gimp_version.clone().context("GIMP's version is unknown")?;
-    keep(&options.out, &folders.home, &WarmManifest { gimp_version: version })
+    keep(&options.out, &folders.home, &WarmManifest { gimp_version: version, home: folders.home.clone() })
 }
 
 async fn wait_until_running(status: &mut watch::Receiver<AgentStatus>) -> bool {

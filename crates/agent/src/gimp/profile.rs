@@ -17,6 +17,9 @@ use crate::display::xsettings::Density;
 pub struct WarmManifest {
     /// e.g. "2.10.34"
     pub gimp_version: String,
+    /// The home in which the caches were made. GIMP's list of plug-ins names the platform's own by it.
+    #[serde(default)]
+    pub home: PathBuf,
 }
 
 pub const MANIFEST: &str = "manifest.json";
@@ -34,11 +37,13 @@ pub struct Profile {
     pub swap: PathBuf,
     /// Where GTK keeps how its file dialogs begin.
     file_dialogs: PathBuf,
+    home: PathBuf,
 }
 
 impl Profile {
     pub fn new(home: &Path, version: Version) -> Self {
         Self {
+            home: home.to_owned(),
             folder: home.join(".config/GIMP").join(version.series()),
             babl_cache: home.join(".cache/babl"),
             swap: home.join(".cache/gimp-session/swap"),
@@ -65,8 +70,12 @@ impl Profile {
         fs::create_dir_all(&self.swap)?;
 
         let mut cached = false;
-        if read_manifest(warm).is_some_and(|manifest| manifest.gimp_version == version.to_string()) {
-            copy_if_absent(&warm.join(PLUGIN_CACHE), &self.folder.join(PLUGIN_CACHE))?;
+        let made = read_manifest(warm).filter(|manifest| manifest.gimp_version == version.to_string());
+        if let Some(made) = made {
+            let (from, to) = (warm.join(PLUGIN_CACHE), self.folder.join(PLUGIN_CACHE));
+            if from.exists() && !to.exists() {
+                copy_for_another_home(&from, &to, &made.home, &self.home)?;
+            }
             copy_if_absent(&warm.join(PIXEL_CONVERSION_CACHE), &self.babl_cache.join(PIXEL_CONVERSION_CACHE))?;
             cached = self.folder.join(PLUGIN_CACHE).exists();
         }
@@ -150,6 +159,25 @@ pub fn copy_with_time(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(&temporary, to)
 }
 
+/// The same of a file in which the home has another name.
+fn copy_for_another_home(from: &Path, to: &Path, was: &Path, is: &Path) -> io::Result<()> {
+    let (was, is) = (was.as_os_str().as_encoded_bytes(), is.as_os_str().as_encoded_bytes());
+    let bytes = fs::read(from)?;
+    let mut renamed = Vec::with_capacity(bytes.len());
+    let mut rest = &bytes[..];
+    while let Some(at) = rest.windows(was.len().max(1)).position(|window| window == was) {
+        renamed.extend_from_slice(&rest[..at]);
+        renamed.extend_from_slice(is);
+        rest = &rest[at + was.len()..];
+    }
+    renamed.extend_from_slice(rest);
+    let mut temporary = to.as_os_str().to_owned();
+    temporary.push(".new");
+    fs::write(&temporary, renamed)?;
+    File::options().write(true).open(&temporary)?.set_modified(fs::metadata(from)?.modified()?)?;
+    fs::rename(&temporary, to)
+}
+
 fn copy_if_absent(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() || !from.exists() { Ok(()) } else { copy_with_time(from, to) }
 }
@@ -229,9 +257,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let warm = folder.path().join("warm");
         fs::create_dir(&warm).expect("creates");
-        let manifest = WarmManifest { gimp_version: "2.10.34".into() };
+        let manifest = WarmManifest { gimp_version: "2.10.34".into(), home: "/tmp/made".into() };
         fs::write(warm.join(MANIFEST), serde_json::to_vec(&manifest).expect("serialises")).expect("writes");
-        fs::write(warm.join(PLUGIN_CACHE), "plugins").expect("writes");
+        fs::write(warm.join(PLUGIN_CACHE), b"\xff \"/tmp/made/a\" /tmp/mad /tmp/made").expect("writes");
         let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
         File::options()
             .append(true)
@@ -246,6 +274,9 @@ mod tests {
             assert_eq!(profile.seed(&warm, version, 1.0).expect("seeds"), cached);
             let copy = fs::metadata(profile.folder.join(PLUGIN_CACHE)).and_then(|data| data.modified()).ok();
             assert_eq!(copy, cached.then_some(long_ago));
+            let home = home.to_str().expect("UTF-8");
+            let expected = [&b"\xff \""[..], format!("{home}/a\" /tmp/mad {home}").as_bytes()].concat();
+            assert_eq!(fs::read(profile.folder.join(PLUGIN_CACHE)).ok(), cached.then_some(expected));
         }
     }
 }
