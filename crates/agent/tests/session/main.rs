@@ -9,6 +9,7 @@ mod streaming;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use harness::{Options, TestSession};
 use hyper::{Method, Request, StatusCode};
@@ -350,19 +351,29 @@ async fn without_time_to_ask_for_copies_gimp_2_writes_its_own_and_they_are_kept(
 /// It can't be told whether the image has changed since its copy was made.
 #[tokio::test]
 async fn copies_that_gimp_2_writes_after_the_save_stage_are_kept_beside_the_first() {
-    let folder = tempfile::tempdir().expect("temporary folder");
     // No time to quit: GIMP is told to end, which makes it write copies although there are some.
-    let limits = json!({"saveMs": 30_000, "quitMs": 0, "terminateMs": 20_000, "killMs": 2_000, "displayMs": 3_000});
-    let mut session = ready_with(folder.path(), "timeLimits", limits).await;
-    let version = session.status().await.gimp_version.expect("a version");
-    session.paint().await;
-    assert!(session.end(EndReason::User).await.success());
-    let expected = if version.starts_with("2.") { 2 } else { 1 };
-    let recoveries = session.recoveries();
-    assert_eq!(recoveries.len(), expected, "{recoveries:?}");
-    for recovery in &recoveries {
-        assert!(fs::read(session.recovery_file(recovery)).expect("reads").starts_with(b"gimp xcf "));
+    let limits = json!({"saveMs": 30_000, "quitMs": 0, "terminateMs": 10_000, "killMs": 2_000, "displayMs": 3_000});
+    for _ in 0..4 {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut session = ready_with(folder.path(), "timeLimits", limits.clone()).await;
+        let version = session.status().await.gimp_version.expect("a version");
+        session.paint().await;
+        let told = Instant::now();
+        assert!(session.end(EndReason::User).await.success());
+        let recoveries = session.recoveries();
+        for recovery in &recoveries {
+            assert!(fs::read(session.recovery_file(recovery)).expect("reads").starts_with(b"gimp xcf "));
+        }
+        // GIMP allocates memory in its signal handler and once in a while hangs there; then there is the first copy.
+        if told.elapsed() >= Duration::from_secs(10) {
+            assert!(!recoveries.is_empty());
+            continue;
+        }
+        let expected = if version.starts_with("2.") { 2 } else { 1 };
+        assert_eq!(recoveries.len(), expected, "{recoveries:?}");
+        return;
     }
+    panic!("GIMP never ended in time");
 }
 
 /// Ends a session that has a painted image and one without layers; returns what was said of the save stage.
