@@ -3,7 +3,7 @@
 use protocol::stream::{Op, Rect};
 
 use super::cells::CellSet;
-use super::scroll::{Edge, Motion, Way};
+use super::scroll::{Motion, Way};
 
 /// Most rectangles that are moved at once. What is left out goes another way.
 const MAX_RECTS: usize = 16;
@@ -15,8 +15,6 @@ pub struct Copy {
     exact: CellSet,
     /// Copied from lossy cells.
     lossy: CellSet,
-    /// Of the exact cells: those over which a strip is drawn.
-    edges: Vec<Edge>,
 }
 
 impl Copy {
@@ -30,13 +28,12 @@ impl Copy {
 
     /// For a client that has not followed this one when the next motion comes: both at once.
     pub fn then(&self, next: &Motion, wanted: &CellSet) -> Option<Self> {
-        Self::from(next, self.way.then(next.way), &self.cells().without(&self.edge_cells()), &self.lossy, wanted)
+        Self::from(next, self.way.then(next.way), &self.cells(), &self.lossy, wanted)
     }
 
     fn from(motion: &Motion, way: Way, known: &CellSet, lossy: &CellSet, wanted: &CellSet) -> Option<Self> {
         let (width, height) = known.size();
-        let none = CellSet::empty(width, height);
-        let mut copy = Self { way, exact: none.clone(), lossy: none, edges: vec![] };
+        let mut copy = Self { way, exact: CellSet::empty(width, height), lossy: CellSet::empty(width, height) };
         for (column, row) in motion.cells.iter() {
             let Some(from) = motion.way.source(known.rect(column, row), (width, height)) else { continue };
             if !known.contains_all(from) {
@@ -48,13 +45,6 @@ impl Copy {
                 copy.lossy.insert_cell(column, row);
             }
         }
-        for edge in &motion.edges {
-            let Some(from) = motion.way.source(known.rect(edge.column, edge.row), (width, height)) else { continue };
-            if known.contains_all(from) && !lossy.touches(from) && wanted.contains(edge.column, edge.row) {
-                copy.exact.insert_cell(edge.column, edge.row);
-                copy.edges.push(*edge);
-            }
-        }
         copy.bound();
         (!copy.cells().overlap(wanted).is_empty()).then_some(copy)
     }
@@ -64,47 +54,6 @@ impl Copy {
         self.exact.subtract(cells);
         self.lossy.subtract(cells);
         self.bound();
-        self.edges.retain(|edge| self.exact.contains(edge.column, edge.row));
-    }
-
-    /// Leaves the cells out over which strips would have to be drawn.
-    pub fn leave_edges(&mut self) {
-        let edges = self.edge_cells();
-        self.subtract(&edges);
-    }
-
-    pub fn edge_cells(&self) -> CellSet {
-        let (width, height) = self.exact.size();
-        let mut cells = CellSet::empty(width, height);
-        self.edges.iter().for_each(|edge| cells.insert_cell(edge.column, edge.row));
-        cells
-    }
-
-    /// What is drawn over the copies, exact, in the same update: few rectangles, each within cells of this copy.
-    pub fn strips(&self) -> Vec<Rect> {
-        let mut edges = self.edges.clone();
-        edges.sort_unstable_by_key(|edge| (edge.row, edge.column));
-        let mut across: Vec<(usize, Rect)> = Vec::new();
-        for Edge { row, rest, .. } in edges {
-            match across.last_mut() {
-                Some((same, last)) if *same == row && last.x + last.width == rest.x && are_one(*last, rest) => {
-                    *last = hull(*last, rest);
-                }
-                _ => across.push((row, rest)),
-            }
-        }
-        let mut strips: Vec<Rect> = across.into_iter().map(|(_, rect)| rect).collect();
-        strips.sort_unstable_by_key(|rect| (rect.x, rect.width, rect.y));
-        let mut joined: Vec<Rect> = Vec::new();
-        for next in strips {
-            match joined.last_mut() {
-                Some(last) if (last.x, last.width, last.y + last.height) == (next.x, next.width, next.y) => {
-                    last.height += next.height;
-                }
-                _ => joined.push(next),
-            }
-        }
-        joined
     }
 
     /// Leaves the smallest rectangles out when there are too many.
@@ -113,14 +62,13 @@ impl Copy {
         if rects.len() <= MAX_RECTS {
             return;
         }
-        rects.sort_unstable_by_key(|rect| std::cmp::Reverse(rect.area()));
+        rects.sort_unstable_by_key(|rect| std::cmp::Reverse(u32::from(rect.width) * u32::from(rect.height)));
         let (width, height) = self.exact.size();
         let mut kept = CellSet::empty(width, height);
         rects.truncate(MAX_RECTS);
         rects.into_iter().for_each(|rect| kept.insert(rect));
         self.exact.intersect(&kept);
         self.lossy.intersect(&kept);
-        self.edges.retain(|edge| kept.contains(edge.column, edge.row));
     }
 
     /// What it draws.
@@ -158,17 +106,6 @@ impl Copy {
     }
 }
 
-/// Whether drawing both as one rectangle is hardly more than drawing each.
-fn are_one(a: Rect, b: Rect) -> bool {
-    hull(a, b).area() * 4 <= (a.area() + b.area()) * 5
-}
-
-fn hull(a: Rect, b: Rect) -> Rect {
-    let (x, y) = (a.x.min(b.x), a.y.min(b.y));
-    let (right, bottom) = ((a.x + a.width).max(b.x + b.width), (a.y + a.height).max(b.y + b.height));
-    Rect { x, y, width: right - x, height: bottom - y }
-}
-
 fn meet(a: Rect, b: Rect) -> bool {
     a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
 }
@@ -195,7 +132,7 @@ mod tests {
                 cells.subtract(&hole);
             }
             let none = CellSet::empty(SIDE, SIDE);
-            let Some(copy) = Copy::of(&Motion { way, cells, edges: vec![] }, &none, &none, &CellSet::all(SIDE, SIDE)) else { return Ok(()) };
+            let Some(copy) = Copy::of(&Motion { way, cells }, &none, &none, &CellSet::all(SIDE, SIDE)) else { return Ok(()) };
             let ops = copy.ops();
             prop_assert!(ops.len() <= MAX_RECTS);
             let mut drawn = CellSet::empty(SIDE, SIDE);
@@ -221,7 +158,7 @@ mod tests {
             cells
         };
         let all = CellSet::all(width, height);
-        let motion = Motion { way: Way { dx: 8, dy: 0 }, cells: all.clone(), edges: vec![] };
+        let motion = Motion { way: Way { dx: 8, dy: 0 }, cells: all.clone() };
         let copy = Copy::of(&motion, &cell(&[2]), &cell(&[6]), &all).expect("something");
         // Nothing comes from the left of the screen; each cell comes from two.
         assert_eq!(*copy.exact(), cell(&[1, 4, 5, 8, 9]));

@@ -39,17 +39,6 @@ pub struct Motion {
     pub way: Way,
     /// Cells whose every pixel is the one that was `way` before it; also some that look the same as before.
     pub cells: CellSet,
-    /// Cells beside them that came that way but for a strip.
-    pub edges: Vec<Edge>,
-}
-
-/// A cell at the edge of what moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edge {
-    pub column: usize,
-    pub row: usize,
-    /// Pixels of the cell, at most half of them, outside of which all came the motion's way.
-    pub rest: Rect,
 }
 
 /// How far something moved, pixels to the right and down.
@@ -90,11 +79,7 @@ pub fn find_motion(pictures: Pictures<'_>, changed: &CellSet) -> Option<Motion> 
     }
     let way = likely_way(pictures, area, changed)?;
     let cells = verified(pictures, area, changed.size(), way);
-    if cells.overlap(changed).len() < WORTH_A_MOTION {
-        return None;
-    }
-    let edges = edges(pictures, changed, &cells, way);
-    Some(Motion { way, cells, edges })
+    (cells.overlap(changed).len() >= WORTH_A_MOTION).then_some(Motion { way, cells })
 }
 
 /// A square's hash is the sum of its pixels, each times a power of `ACROSS` and one of `DOWN`: so it can be taken along
@@ -263,43 +248,7 @@ fn verified(pictures: Pictures<'_>, area: Rect, (width, height): (u16, u16), way
     cells
 }
 
-/// Changed cells beside those that moved, most of which came that way as well.
-fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -> Vec<Edge> {
-    let beside = |(column, row): &(usize, usize)| {
-        moved.contains(column + 1, *row)
-            || moved.contains(*column, row + 1)
-            || column.checked_sub(1).is_some_and(|left| moved.contains(left, *row))
-            || row.checked_sub(1).is_some_and(|above| moved.contains(*column, above))
-    };
-    let edge = |(column, row)| {
-        let to = changed.rect(column, row);
-        let rest = pictures.unequal(to, way.source(to, changed.size())?)?;
-        (rest.area() * 2 <= to.area()).then_some(Edge { column, row, rest })
-    };
-    changed.without(moved).iter().filter(beside).filter_map(edge).collect()
-}
-
 impl Pictures<'_> {
-    /// The smallest part of one rectangle now that holds all that is not as it was in the other before; none: all is.
-    fn unequal(&self, now: Rect, before: Rect) -> Option<Rect> {
-        let mut bounds: Option<(u16, u16, u16, u16)> = None;
-        for row in 0..now.height {
-            if self.equal(now, before, row, now.width) {
-                continue;
-            }
-            for column in 0..now.width {
-                let one = |rect: Rect| Rect { x: rect.x + column, ..rect };
-                if !self.equal(one(now), one(before), row, 1) {
-                    let (left, top, right, _) = bounds.unwrap_or((column, row, column, row));
-                    bounds = Some((left.min(column), top, right.max(column), row));
-                }
-            }
-        }
-        let (left, top, right, bottom) = bounds?;
-        let (width, height) = (right + 1 - left, bottom + 1 - top);
-        Some(Rect { x: now.x + left, y: now.y + top, width, height })
-    }
-
     /// Whether so many pixels in a row of one rectangle now are those of the other before.
     fn equal(&self, now: Rect, before: Rect, row: u16, length: u16) -> bool {
         let bytes = |at: Rect| {
@@ -434,20 +383,13 @@ mod tests {
             }
             if let Some(motion) = new.motion(&old) {
                 prop_assert!(!motion.cells.is_empty());
-                let nothing = Rect { x: 0, y: 0, width: 0, height: 0 };
-                let whole = motion.cells.iter().map(|(column, row)| (column, row, nothing));
-                let edges = motion.edges.iter().map(|edge| (edge.column, edge.row, edge.rest));
-                for (column, row, rest) in whole.chain(edges) {
+                for (column, row) in motion.cells.iter() {
                     let to = motion.cells.rect(column, row);
                     let from = motion.way.source(to, (width, height)).expect("from within the screen");
                     for (y, x) in (0..to.height).flat_map(|y| (0..to.width).map(move |x| (y, x))) {
-                        let (at_x, at_y) = (to.x + x, to.y + y);
-                        let known = (rest.x..rest.x + rest.width).contains(&at_x) && (rest.y..rest.y + rest.height).contains(&at_y);
-                        prop_assert!(known || new.pixel(at_x, at_y) == old.pixel(from.x + x, from.y + y));
+                        prop_assert_eq!(new.pixel(to.x + x, to.y + y), old.pixel(from.x + x, from.y + y));
                     }
                 }
-                let new_cells = motion.edges.iter().all(|edge| !motion.cells.contains(edge.column, edge.row));
-                prop_assert!(new_cells, "once is enough");
             }
         }
 
@@ -474,18 +416,6 @@ mod tests {
                 prop_assert!(!within(to) || !way.source(to, (450, 377)).is_some_and(within), "{:?}", to);
             }
         }
-    }
-
-    #[test]
-    fn of_cells_at_the_edge_a_strip_is_left() {
-        let old = Image::new(450, 377, noise);
-        let strip = |column: usize, row, y, height| {
-            let x = u16::try_from(column).expect("small") * CELL;
-            Edge { column, row, rest: Rect { x, y, width: CELL, height } }
-        };
-        let new = old.pan(Rect { x: 32, y: 16, width: 384, height: 352 }, Way { dx: 0, dy: -6 }, |x, y| noise(y, x));
-        let lowest: Vec<Edge> = (2..26).map(|column| strip(column, 22, 362, 6)).collect();
-        assert_eq!(new.motion(&old).expect("a motion").edges, lowest);
     }
 
     #[test]

@@ -105,8 +105,6 @@ struct Stage {
     most_in_flight: usize,
     /// Cells, in all.
     copied: usize,
-    /// Drawn over copies, in all.
-    strips: usize,
 }
 
 impl Stage {
@@ -129,7 +127,6 @@ impl Stage {
             delay: Duration::from_millis(1),
             most_in_flight: 0,
             copied: 0,
-            strips: 0,
         };
         stage.resize(WIDTH, HEIGHT);
         stage
@@ -196,7 +193,7 @@ impl Stage {
         }
         let (width, height) = self.size;
         let mut changed = CellSet::empty(width, height);
-        let mut motion = Motion { way, cells: CellSet::empty(width, height), edges: vec![] };
+        let mut motion = Motion { way, cells: CellSet::empty(width, height) };
         let mut touched = CellSet::empty(width, height);
         touched.insert(area);
         for (count, (column, row)) in touched.iter().enumerate() {
@@ -204,17 +201,11 @@ impl Stage {
             if !self.dots_in(to).all(|at| self.screen[at] == old[at]) {
                 changed.insert_cell(column, row);
             }
-            let Some(from) = way.source(to, self.size).filter(|_| count % unnoticed != 0) else { continue };
-            let came = |to: Rect, from: Rect| {
-                self.dots_in(to).map(|at| self.screen[at]).eq(self.dots_in(from).map(|at| old[at]))
-            };
-            if came(to, from) {
+            if let Some(from) = way.source(to, self.size)
+                && self.dots_in(to).map(|at| self.screen[at]).eq(self.dots_in(from).map(|at| old[at]))
+                && count % unnoticed != 0
+            {
                 motion.cells.insert_cell(column, row);
-            } else if to.height == CELL && changed.contains(column, row) {
-                // One half of it, the upper or the lower, may have come.
-                let half = |rect: Rect, lower: u16| Rect { y: rect.y + lower * DOT, height: DOT, ..rect };
-                let rest = [0, 1].into_iter().find(|lower| came(half(to, 1 - lower), half(from, 1 - lower)));
-                motion.edges.extend(rest.map(|lower| Edge { column, row, rest: half(to, lower) }));
             }
         }
         self.activity.changed(&changed, self.now);
@@ -279,14 +270,9 @@ impl Stage {
             let dots = self.dots_of(cells).into_iter();
             dots.map(|at| (at, Shown { version: self.screen[at], exact })).collect::<Vec<_>>()
         };
-        let strips = send.copy.as_ref().map(Copy::strips).unwrap_or_default();
-        let drawn = strips.len();
-        let strips = strips.into_iter().flat_map(|rect| self.dots_in(rect));
-        let strips = strips.map(|at| (at, Shown { version: self.screen[at], exact: true })).collect();
-        let dots = [strips, shown(&send.tiles, true), shown(&send.video, false)].concat();
+        let dots = [shown(&send.tiles, true), shown(&send.video, false)].concat();
         let copies = send.copy.as_ref().map(Copy::ops).unwrap_or_default();
         self.copied += copied.len();
-        self.strips += drawn;
         #[expect(clippy::cast_precision_loss, reason = "a test's bytes")]
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate);
         self.link_busy_until = self.link_busy_until.max(self.now) + takes;
@@ -469,39 +455,5 @@ fn a_pan_is_copied_and_stays_exact_without_video() {
             assert!(stage.viewer.is_exact());
         }
         assert!(stage.copied > 60 * 4400, "{} cells", stage.copied);
-    }
-}
-
-#[test]
-fn of_a_pan_only_the_new_strip_is_sent_where_the_link_carries_it() {
-    for (rate, exact) in [(50e6, true), (300e3, false)] {
-        let mut stage = rested(true);
-        stage.rate = 50e6;
-        let area = Rect { x: 208, y: 96, width: 1392, height: 896 };
-        stage.damage(area);
-        stage.rest();
-        stage.rate = rate;
-        // A photograph's worth of bytes tells the rate.
-        for _ in 0..3 {
-            stage.damage(area);
-            stage.rest();
-        }
-        stage.strips = 0;
-        for _ in 0..60 {
-            stage.pan(area, Way { dx: 0, dy: -8 }, usize::MAX);
-            let plan = stage.viewer.plan(stage.now, (0, 0), &stage.activity, &stage.costs);
-            if let Plan::Send(send) = plan
-                && exact
-            {
-                let strips = send.copy.as_ref().map(Copy::strips).unwrap_or_default();
-                assert_eq!(strips, [Rect { x: 208, y: 984, width: 1392, height: 8 }]);
-                // One cell is not noticed to have moved.
-                assert!(send.tiles.len() <= 1 && send.video.is_empty());
-            }
-            stage.run_until(stage.now + Duration::from_millis(17));
-            assert!(!exact || stage.viewer.is_exact());
-        }
-        assert_eq!(stage.strips, if exact { 60 } else { 0 });
-        stage.rest();
     }
 }

@@ -22,8 +22,6 @@ const CHUNK_CELLS: usize = 48;
 const MAX_CHUNK_CELLS: usize = 2048;
 /// So many cells that move are as soon sent as tiles as they are waited for, 128x128 pixels.
 pub const SMALL_MOTION: usize = 64;
-/// What strips beside copies may take of a link that has video for them, of all it carries in the time of a picture.
-const STRIPS_SHARE: f64 = 0.5;
 /// Bytes that tiles of one update may have on any link.
 const LEAST_BUDGET: usize = 16 * 1024;
 /// Most updates under way, however long the delay.
@@ -313,14 +311,7 @@ impl Viewer {
     fn newest(&self, now: Duration, pointer: (u16, u16), activity: &Activity, costs: &Costs) -> Send {
         let (width, height) = self.stale.size();
         let mut send = Send { copy: self.copy.clone(), ..Send::empty(width, height) };
-        if let Some(copy) = &mut send.copy
-            && self.video
-            && !self.carries_strips(copy, activity)
-        {
-            copy.leave_edges();
-        }
-        send.copy = send.copy.filter(|copy| !copy.cells().is_empty());
-        let stale = send.copy.as_ref().map_or_else(|| self.stale.clone(), |copy| self.stale.without(&copy.cells()));
+        let stale = self.copy.as_ref().map_or_else(|| self.stale.clone(), |copy| self.stale.without(&copy.cells()));
         // What keeps moving and what has just changed beside it, such as a menu over an animation, are two questions.
         let moving = activity.moving(&stale, now);
         let rest = stale.without(&moving);
@@ -347,18 +338,6 @@ impl Viewer {
             send.tiles.clear();
         }
         send
-    }
-
-    /// Whether the link has room for the copy's strips in every picture of a motion that goes on.
-    #[expect(clippy::cast_precision_loss, reason = "pixels and bytes of a screen")]
-    fn carries_strips(&self, copy: &Copy, activity: &Activity) -> bool {
-        let cells = copy.edge_cells();
-        if cells.is_empty() {
-            return true;
-        }
-        let strips: u32 = copy.strips().into_iter().map(Rect::area).sum();
-        let bytes = activity.tile_bytes(&cells) as f64 / cells.area() as f64 * f64::from(strips);
-        bytes <= self.link.rate().0 * self.interval.as_secs_f64() * STRIPS_SHARE
     }
 
     /// Compares when the pixels would be seen.

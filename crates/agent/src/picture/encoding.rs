@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use agent_core::picture::{Activity, CELL, CellSet, Copy, Costs, Lane, TileCache, TileKey};
+use agent_core::picture::{Activity, CELL, CellSet, Costs, Lane, TileCache, TileKey};
 use protocol::stream::{Op, Rect, VideoFormat};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -133,23 +133,6 @@ impl Encoding {
         Ok(done)
     }
 
-    /// What a copy is: operations that move pixels, and others that draw strips over them. All of it or nothing.
-    pub fn copy(&mut self, pixels: Pixels<'_>, copy: &Copy, ops: &mut Vec<Op>) -> io::Result<()> {
-        ops.extend(copy.ops());
-        let strips: Vec<Rect> = copy.strips().into_iter().flat_map(cut_strip).collect();
-        let missing: Vec<Rect> = strips.iter().copied().filter(|rect| self.tile(pixels, *rect).1.is_none()).collect();
-        self.encode(pixels, &missing)?;
-        for rect in strips {
-            // Not for the cache: it is in no tile's place, and does not come again.
-            ops.push(match self.tile(pixels, rect).1 {
-                Some(Encoded::Fill(rgb)) => Op::Fill { rect, rgb },
-                Some(Encoded::Tile(codec, data)) => Op::Tile { rect, codec, slot: None, data },
-                None => return Err(io::Error::other("a strip was not encoded")),
-            });
-        }
-        Ok(())
-    }
-
     fn encode_one(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<Encoded> {
         self.encode(pixels, &[rect])?;
         self.tile(pixels, rect).1.ok_or_else(|| io::Error::other("a tile was not encoded"))
@@ -250,17 +233,6 @@ fn batches(rects: &[Rect]) -> impl Iterator<Item = &[Rect]> {
         left = rest;
         (!batch.is_empty()).then_some(batch)
     })
-}
-
-/// Cuts a strip across into parts that have no more pixels than a tile.
-fn cut_strip(strip: Rect) -> Vec<Rect> {
-    let most = |across: u16| u16::try_from(LARGEST_TILE / u32::from(across.max(1))).unwrap_or(u16::MAX).max(1);
-    let Rect { x, y, width, height } = strip;
-    if width >= height {
-        cut(x, width, most(height)).map(|(x, width)| Rect { x, width, ..strip }).collect()
-    } else {
-        cut(y, height, most(width)).map(|(y, height)| Rect { y, height, ..strip }).collect()
-    }
 }
 
 /// Cuts cells into tiles along the grid.

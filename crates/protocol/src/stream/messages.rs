@@ -12,13 +12,6 @@ pub struct Rect {
     pub height: u16,
 }
 
-impl Rect {
-    /// Pixels.
-    pub fn area(self) -> u32 {
-        u32::from(self.width) * u32::from(self.height)
-    }
-}
-
 /// From the agent to a client.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]

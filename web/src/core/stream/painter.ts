@@ -5,8 +5,7 @@
 // updates are passed over until the one that begins with the screen's size.
 
 import { type Area, areaOf, overlap } from './area';
-import type { Rect, Tile, Update, Video } from './messages';
-import { joinCopies, moved, type Step } from './moves';
+import type { Op, Rect, Tile, Update, Video } from './messages';
 import type { Frame, Surface } from './surface';
 import type { TileCache } from './tileCache';
 import type { TileDecoder } from './tiles';
@@ -40,7 +39,7 @@ export interface PainterOptions {
 
 /** An operation with its pixels at hand. */
 type Ready =
-  | Exclude<Step, Tile | { op: 'cached' }>
+  | Exclude<Op, Tile | { op: 'cached' }>
   | { op: 'pixels'; rect: Rect; rgba: Uint8ClampedArray<ArrayBuffer> };
 
 /** An update that is not acknowledged yet. */
@@ -125,19 +124,19 @@ export class Painter {
     }
 
     if (this.#taken.length === 0 && !update.ops.some((op) => op.op === 'video')) {
-      for (const step of joinCopies(update.ops)) this.#drawNow(step);
+      for (const op of update.ops) this.#drawNow(op);
       this.#options.onPainted(update);
       this.#options.onDrawn(update.seq, this.#options.now() - arrived);
       return;
     }
     const taken: Taken = { update, arrived, area: areaOf(update.ops), ready: null, frames: [] };
     this.#taken.push(taken);
-    taken.ready = joinCopies(update.ops).map((step) => this.#prepare(step, taken));
+    taken.ready = update.ops.map((op) => this.#prepare(op, taken));
     this.#drawWhatCan();
   }
 
   /** The short way, for an update that waits for nothing: without a copy of its pixels. */
-  #drawNow(op: Step): void {
+  #drawNow(op: Op): void {
     switch (op.op) {
       case 'tile': {
         this.#within(op.rect);
@@ -157,7 +156,7 @@ export class Painter {
   }
 
   /** Decodes at arrival, so that slots hold what they hold at this place of the stream. */
-  #prepare(op: Step, taken: Taken): Ready {
+  #prepare(op: Op, taken: Taken): Ready {
     switch (op.op) {
       case 'tile': {
         this.#within(op.rect);
@@ -231,8 +230,8 @@ export class Painter {
       case 'pixels':
         surface.pixels(op.rect, op.rgba);
         break;
-      case 'move':
-        surface.move(op.rects, op.dx, op.dy);
+      case 'copy':
+        surface.copy(op.rect, op.toX, op.toY);
         break;
       case 'video': {
         const frame = nextFrame();
@@ -256,11 +255,9 @@ export class Painter {
       case 'fill':
         this.#within(op.rect);
         break;
-      case 'move':
-        for (const rect of op.rects) {
-          this.#within(rect);
-          this.#within(moved(rect, op.dx, op.dy));
-        }
+      case 'copy':
+        this.#within(op.rect);
+        this.#within({ ...op.rect, x: op.toX, y: op.toY });
         break;
       case 'video':
         for (const rect of op.rects) this.#within(rect);

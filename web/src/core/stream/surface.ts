@@ -1,7 +1,6 @@
 // What the painter draws on: a canvas of the page.
 
 import type { Rect } from './messages';
-import { moved } from './moves';
 
 /** A decoded picture; must be closed. */
 export type Frame = Pick<VideoFrame, 'close'>;
@@ -34,8 +33,8 @@ export interface Surface {
   fill(rect: Rect, rgb: readonly [number, number, number]): void;
   /** `rgba` is not kept. */
   pixels(rect: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void;
-  /** The rectangles by so many pixels, all at once: sources and destinations may overlap. */
-  move(rects: readonly Rect[], dx: number, dy: number): void;
+  /** Source and destination may overlap. */
+  copy(rect: Rect, toX: number, toY: number): void;
   /** The parts of the frame that lie where `rects` are. */
   frame(frame: Frame, rects: readonly Rect[]): void;
   /** Red, green, blue, 255 of every pixel. */
@@ -98,8 +97,8 @@ export class CanvasSurface implements Surface {
     this.#context.putImageData(new ImageData(rgba, width, height), x, y);
   }
 
-  move(rects: readonly Rect[], dx: number, dy: number): void {
-    this.#drawIn(rects.map((rect) => moved(rect, dx, dy)), () => this.#context.drawImage(this.#canvas, dx, dy));
+  copy({ x, y, width, height }: Rect, toX: number, toY: number): void {
+    this.#context.drawImage(this.#canvas, x, y, width, height, toX, toY, width, height);
   }
 
   frame(frame: Frame, rects: readonly Rect[]): void {
@@ -110,19 +109,13 @@ export class CanvasSurface implements Surface {
       }
       return;
     }
-    // Once for all of them: each time all of the frame is converted.
-    this.#drawIn(rects, () => context.drawImage(frame as VideoFrame, 0, 0));
-  }
-
-  /** Nothing is drawn outside of the rectangles. */
-  #drawIn(rects: readonly Rect[], draw: () => void): void {
-    const context = this.#context;
     if (rects.length === 0) return;
+    // Once for all of them: each time all of the frame is converted.
     context.save();
     context.beginPath();
     for (const { x, y, width, height } of rects) context.rect(x, y, width, height);
     context.clip();
-    draw();
+    context.drawImage(frame as VideoFrame, 0, 0);
     context.restore();
   }
 

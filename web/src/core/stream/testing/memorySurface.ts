@@ -46,17 +46,6 @@ export class MemorySurface implements Surface {
     this.pixels({ ...rect, x: toX, y: toY }, Uint8ClampedArray.from(before));
   }
 
-  move(rects: readonly Rect[], dx: number, dy: number): void {
-    const before = new MemorySurface();
-    before.resize(this.width, this.height);
-    before.#rgba.set(this.#rgba);
-    for (const rect of rects) {
-      const from: number[] = [];
-      before.#each(rect, (at) => from.push(...before.#rgba.subarray(at, at + 4)));
-      this.pixels({ ...rect, x: rect.x + dx, y: rect.y + dy }, Uint8ClampedArray.from(from));
-    }
-  }
-
   frame(frame: Frame, rects: readonly Rect[]): void {
     if (!(frame instanceof FakeFrame) || frame.closed > 0) throw new Error('no frame to draw');
     for (const rect of rects) this.fill(rect, frame.rgb);
