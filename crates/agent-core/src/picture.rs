@@ -30,7 +30,7 @@ pub use cells::{CELL, CellSet};
 pub use copy::Copy;
 pub use lanes::{Behind, Lane, Lanes, Next, Turn};
 pub use link::Link;
-pub use scroll::{Motion, Pictures, WORTH_A_SEARCH, Way, find_motion};
+pub use scroll::{Edge, Motion, Pictures, WORTH_A_SEARCH, Way, find_motion};
 pub use viewer::{Costs, Plan, SMALL_MOTION, Send, Viewer, ViewerOptions};
 
 #[cfg(test)]

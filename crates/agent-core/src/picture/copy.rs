@@ -2,19 +2,25 @@
 
 use protocol::stream::{Op, Rect};
 
+use super::activity::Activity;
 use super::cells::CellSet;
-use super::scroll::{Motion, Way};
+use super::scroll::{Edge, Motion, Way};
 
 /// Most rectangles that are moved at once. What is left out goes another way.
 const MAX_RECTS: usize = 16;
+/// Bytes of a coarse strip, of those of an exact one: 2 bits less of each of a photograph's channels.
+const COARSE_SHARE: f64 = 0.55;
 
 /// A motion as one client can follow it: of what it shows already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
     way: Way,
     exact: CellSet,
-    /// Copied from lossy cells.
+    /// Copied from lossy cells, or under a coarse strip.
     lossy: CellSet,
+    /// Those over which a strip is drawn.
+    edges: Vec<Edge>,
+    coarse: bool,
 }
 
 impl Copy {
@@ -28,12 +34,13 @@ impl Copy {
 
     /// For a client that has not followed this one when the next motion comes: both at once.
     pub fn then(&self, next: &Motion, wanted: &CellSet) -> Option<Self> {
-        Self::from(next, self.way.then(next.way), &self.cells(), &self.lossy, wanted)
+        Self::from(next, self.way.then(next.way), &self.cells().without(&self.edge_cells()), &self.lossy, wanted)
     }
 
     fn from(motion: &Motion, way: Way, known: &CellSet, lossy: &CellSet, wanted: &CellSet) -> Option<Self> {
         let (width, height) = known.size();
-        let mut copy = Self { way, exact: CellSet::empty(width, height), lossy: CellSet::empty(width, height) };
+        let none = CellSet::empty(width, height);
+        let mut copy = Self { way, exact: none.clone(), lossy: none, edges: vec![], coarse: false };
         for (column, row) in motion.cells.iter() {
             let Some(from) = motion.way.source(known.rect(column, row), (width, height)) else { continue };
             if !known.contains_all(from) {
@@ -45,6 +52,15 @@ impl Copy {
                 copy.lossy.insert_cell(column, row);
             }
         }
+        for edge in &motion.edges {
+            let reached = motion.way.reach(known.rect(edge.column, edge.row), (width, height));
+            let Some(from) = reached.and_then(|to| motion.way.source(to, (width, height))) else { continue };
+            if known.contains_all(from) && wanted.contains(edge.column, edge.row) {
+                let of = if lossy.touches(from) { &mut copy.lossy } else { &mut copy.exact };
+                of.insert_cell(edge.column, edge.row);
+                copy.edges.push(*edge);
+            }
+        }
         copy.bound();
         (!copy.cells().overlap(wanted).is_empty()).then_some(copy)
     }
@@ -54,6 +70,89 @@ impl Copy {
         self.exact.subtract(cells);
         self.lossy.subtract(cells);
         self.bound();
+        let cells = self.cells();
+        self.edges.retain(|edge| cells.contains(edge.column, edge.row));
+    }
+
+    /// Leaves the cells out over which strips would have to be drawn.
+    pub fn leave_edges(&mut self) {
+        let edges = self.edge_cells();
+        self.subtract(&edges);
+    }
+
+    /// Has the strips drawn by few bits, which is lossy.
+    pub fn coarsen(&mut self) {
+        let edges = self.edge_cells();
+        self.exact.subtract(&edges);
+        self.lossy.union(&edges);
+        self.coarse = true;
+    }
+
+    /// Whether the strips are drawn by few bits.
+    pub const fn is_coarse(&self) -> bool {
+        self.coarse
+    }
+
+    /// Bytes that the strips are likely to take.
+    #[expect(clippy::cast_precision_loss, reason = "pixels and bytes of a screen")]
+    pub fn strip_bytes(&self, activity: &Activity) -> f64 {
+        activity.tile_bytes(&self.edge_cells()) as f64 * self.strips_share()
+    }
+
+    /// The strips took so many bytes: cells at the edge will take as much for their size.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bytes of a screen"
+    )]
+    pub fn strips_took(&self, bytes: usize, activity: &mut Activity) {
+        let share = self.strips_share();
+        if share > 0.0 {
+            activity.tiles_took(&self.edge_cells(), (bytes as f64 / share) as usize);
+        }
+    }
+
+    /// What strips take, of what the cells under them would.
+    #[expect(clippy::cast_precision_loss, reason = "pixels of a screen")]
+    fn strips_share(&self) -> f64 {
+        let strips: u32 = self.strips().into_iter().map(Rect::area).sum();
+        let of_cells = f64::from(strips) / self.edge_cells().area().max(1) as f64;
+        if self.coarse { of_cells * COARSE_SHARE } else { of_cells }
+    }
+
+    pub fn edge_cells(&self) -> CellSet {
+        let (width, height) = self.exact.size();
+        let mut cells = CellSet::empty(width, height);
+        self.edges.iter().for_each(|edge| cells.insert_cell(edge.column, edge.row));
+        cells
+    }
+
+    /// What is drawn over the copies in the same update: few rectangles, each within cells at the edge.
+    pub fn strips(&self) -> Vec<Rect> {
+        let mut edges = self.edges.clone();
+        edges.sort_unstable_by_key(|edge| (edge.row, edge.column));
+        let mut across: Vec<(usize, Rect)> = Vec::new();
+        for Edge { row, rest, .. } in edges {
+            match across.last_mut() {
+                Some((same, last)) if *same == row && last.x + last.width == rest.x && are_one(*last, rest) => {
+                    *last = last.hull(rest);
+                }
+                _ => across.push((row, rest)),
+            }
+        }
+        let mut strips: Vec<Rect> = across.into_iter().map(|(_, rect)| rect).collect();
+        strips.sort_unstable_by_key(|rect| (rect.x, rect.width, rect.y));
+        let mut joined: Vec<Rect> = Vec::new();
+        for next in strips {
+            match joined.last_mut() {
+                Some(last) if (last.x, last.width, last.y + last.height) == (next.x, next.width, next.y) => {
+                    last.height += next.height;
+                }
+                _ => joined.push(next),
+            }
+        }
+        joined
     }
 
     /// Leaves the smallest rectangles out when there are too many.
@@ -62,13 +161,14 @@ impl Copy {
         if rects.len() <= MAX_RECTS {
             return;
         }
-        rects.sort_unstable_by_key(|rect| std::cmp::Reverse(u32::from(rect.width) * u32::from(rect.height)));
+        rects.sort_unstable_by_key(|rect| std::cmp::Reverse(rect.area()));
         let (width, height) = self.exact.size();
         let mut kept = CellSet::empty(width, height);
         rects.truncate(MAX_RECTS);
         rects.into_iter().for_each(|rect| kept.insert(rect));
         self.exact.intersect(&kept);
         self.lossy.intersect(&kept);
+        self.edges.retain(|edge| kept.contains(edge.column, edge.row));
     }
 
     /// What it draws.
@@ -90,8 +190,8 @@ impl Copy {
     /// moved away one by one in any common direction.
     pub fn ops(&self) -> Vec<Op> {
         let size = self.exact.size();
-        let cells = self.cells().rects().into_iter();
-        let mut left: Vec<(Rect, Rect)> = cells.filter_map(|to| Some((self.way.source(to, size)?, to))).collect();
+        let reached = self.cells().rects().into_iter().filter_map(|to| self.way.reach(to, size));
+        let mut left: Vec<(Rect, Rect)> = reached.filter_map(|to| Some((self.way.source(to, size)?, to))).collect();
         let mut ops = Vec::with_capacity(left.len());
         while !left.is_empty() {
             let is_free = |at: &usize| {
@@ -104,6 +204,11 @@ impl Copy {
         }
         ops
     }
+}
+
+/// Whether drawing both as one rectangle is hardly more than drawing each.
+fn are_one(a: Rect, b: Rect) -> bool {
+    a.hull(b).area() * 4 <= (a.area() + b.area()) * 5
 }
 
 fn meet(a: Rect, b: Rect) -> bool {
@@ -132,7 +237,7 @@ mod tests {
                 cells.subtract(&hole);
             }
             let none = CellSet::empty(SIDE, SIDE);
-            let Some(copy) = Copy::of(&Motion { way, cells }, &none, &none, &CellSet::all(SIDE, SIDE)) else { return Ok(()) };
+            let Some(copy) = Copy::of(&Motion { way, cells, edges: vec![] }, &none, &none, &CellSet::all(SIDE, SIDE)) else { return Ok(()) };
             let ops = copy.ops();
             prop_assert!(ops.len() <= MAX_RECTS);
             let mut drawn = CellSet::empty(SIDE, SIDE);
@@ -158,7 +263,7 @@ mod tests {
             cells
         };
         let all = CellSet::all(width, height);
-        let motion = Motion { way: Way { dx: 8, dy: 0 }, cells: all.clone() };
+        let motion = Motion { way: Way { dx: 8, dy: 0 }, cells: all.clone(), edges: vec![] };
         let copy = Copy::of(&motion, &cell(&[2]), &cell(&[6]), &all).expect("something");
         // Nothing comes from the left of the screen; each cell comes from two.
         assert_eq!(*copy.exact(), cell(&[1, 4, 5, 8, 9]));

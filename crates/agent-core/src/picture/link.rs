@@ -1,5 +1,6 @@
-//! What one client's link carries and how far it lags, learnt from its draw acknowledgements. Drawing belongs to the
-//! link: what counts is when pixels are seen.
+//! What one client's link carries and how far it lags, learnt from its draw acknowledgements. For what may be under way
+//! drawing belongs to the link: what counts is when pixels are seen. Where ways to show the same are compared, what each
+//! takes to draw is known apart.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,6 +34,9 @@ pub struct Link {
     /// Bytes a second.
     rate: f64,
     measured: bool,
+    /// The same without the time of drawing.
+    carried: f64,
+    last_arrived: Duration,
     /// Shortest delays from sending to acknowledgement: when seen, and how long.
     delays: VecDeque<(Duration, Duration)>,
     last_drawn: Duration,
@@ -46,6 +50,8 @@ impl Default for Link {
             in_flight: 0,
             rate: FIRST_GUESS,
             measured: false,
+            carried: FIRST_GUESS,
+            last_arrived: Duration::ZERO,
             delays: VecDeque::new(),
             last_drawn: Duration::ZERO,
             answers: false,
@@ -59,8 +65,9 @@ impl Link {
         self.in_flight += bytes;
     }
 
-    /// The client has drawn every update up to `seq`.
-    pub fn drawn(&mut self, seq: u32, now: Duration) {
+    /// The client has drawn every update up to `seq`, the last of them in `took` after it had arrived; none: that is not told
+    /// apart.
+    pub fn drawn(&mut self, seq: u32, took: Option<Duration>, now: Duration) {
         // Several may be acknowledged at once: they are one batch, served since the acknowledgement before it.
         let mut batch: Option<(Duration, usize)> = None;
         let mut alone = None;
@@ -77,20 +84,22 @@ impl Link {
             self.delay_seen(delay, now);
         }
         if bytes >= TELLING {
-            let base = self.delay().min(delay);
-            let served_from = (began + base).max(self.last_drawn);
-            let service = now.saturating_sub(served_from).max(Duration::from_micros(200));
+            let due = began + self.delay().min(delay);
             #[expect(clippy::cast_precision_loss, reason = "bytes of some updates")]
-            let sample = (bytes as f64 / service.as_secs_f64()).clamp(MIN_RATE, MAX_RATE);
-            let weight = match self.measured {
-                false => 1.0,
-                true if sample < self.rate => SLOWER_WEIGHT,
-                true => FASTER_WEIGHT,
+            let sample = |from: Duration, to: Duration| {
+                let service = to.saturating_sub(from).max(Duration::from_micros(200));
+                (bytes as f64 / service.as_secs_f64()).clamp(MIN_RATE, MAX_RATE)
             };
-            self.rate += (sample - self.rate) * weight;
+            learn(&mut self.rate, self.measured, sample(due.max(self.last_drawn), now));
+            if let Some(took) = took {
+                let arrived = now.saturating_sub(took);
+                learn(&mut self.carried, self.measured, sample(due.max(self.last_arrived), arrived));
+            }
+            self.carried = self.carried.max(self.rate);
             self.measured = true;
         }
         self.last_drawn = now;
+        self.last_arrived = now.saturating_sub(took.unwrap_or_default());
         self.answers = true;
     }
 
@@ -114,6 +123,11 @@ impl Link {
     /// From sending a small update until it is known to be drawn; zero when not known.
     pub fn delay(&self) -> Duration {
         self.delays.front().map_or(Duration::ZERO, |(_, delay)| *delay)
+    }
+
+    /// Bytes a second without the time that the client takes to draw them.
+    pub const fn carried(&self) -> f64 {
+        self.carried
     }
 
     /// Bytes a second, and whether that was measured.
@@ -142,6 +156,15 @@ impl Link {
     }
 }
 
+fn learn(rate: &mut f64, measured: bool, sample: f64) {
+    let weight = match measured {
+        false => 1.0,
+        true if sample < *rate => SLOWER_WEIGHT,
+        true => FASTER_WEIGHT,
+    };
+    *rate += (sample - *rate) * weight;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,12 +177,12 @@ mod tests {
     fn small_updates_tell_the_delay_and_large_ones_the_rate() {
         let mut link = Link::default();
         link.sent(1, 500, ms(1000));
-        link.drawn(1, ms(1040));
+        link.drawn(1, None, ms(1040));
         assert_eq!(link.delay(), ms(40));
         assert!(!link.rate().1);
         // 62 500 bytes at 5 Mbit/s take 100 ms more.
         link.sent(2, 62_500, ms(2000));
-        link.drawn(2, ms(2140));
+        link.drawn(2, None, ms(2140));
         let (rate, measured) = link.rate();
         assert!(measured && (rate - 625_000.0).abs() < 1.0, "{rate}");
         assert_eq!(link.transfer(6_250), ms(10));
@@ -169,14 +192,14 @@ mod tests {
     fn what_waits_behind_another_update_is_not_held_against_the_link() {
         let mut link = Link::default();
         link.sent(1, 500, ms(0));
-        link.drawn(1, ms(10));
+        link.drawn(1, None, ms(10));
         for (seq, sent, drawn) in [(2, 100, 210), (3, 101, 310), (4, 102, 410)] {
             link.sent(seq, 100_000, ms(sent));
             assert_eq!(link.updates_in_flight(), (seq - 1) as usize);
             let _later = drawn;
         }
         for (seq, drawn) in [(2, 210), (3, 310), (4, 410)] {
-            link.drawn(seq, ms(drawn));
+            link.drawn(seq, None, ms(drawn));
         }
         let (rate, _) = link.rate();
         assert!((rate - 1e6).abs() < 1e4, "{rate}");
@@ -184,23 +207,41 @@ mod tests {
     }
 
     #[test]
+    fn drawing_slows_what_is_seen_but_not_what_the_link_carries() {
+        let mut link = Link::default();
+        link.sent(1, 500, ms(0));
+        link.drawn(1, None, ms(1));
+        for turn in 1..20 {
+            link.sent(2 * turn, 20_000, ms(100 * u64::from(turn)));
+            link.drawn(2 * turn, Some(ms(19)), ms(100 * u64::from(turn) + 30));
+        }
+        // 30 ms, of which 1 is the delay and 19 are drawing.
+        let (seen, carried) = (link.rate().0, link.carried());
+        assert!((seen - 20_000.0 / 0.029).abs() < 1e3 && (carried - 2e6).abs() < 1e4, "{seen} {carried}");
+        // Where they aren't told apart it is at least what is seen.
+        link.sent(100, 1_000_000, ms(5000));
+        link.drawn(100, None, ms(5006));
+        assert!(link.carried() >= link.rate().0);
+    }
+
+    #[test]
     fn an_old_short_delay_is_forgotten() {
         let mut link = Link::default();
         link.sent(1, 1, ms(0));
-        link.drawn(1, ms(5));
+        link.drawn(1, None, ms(5));
         link.sent(2, 1, ms(20_000));
-        link.drawn(2, ms(20_120));
+        link.drawn(2, None, ms(20_120));
         assert_eq!(link.delay(), ms(120));
     }
 
     #[test]
     fn nonsense_is_ignored() {
         let mut link = Link::default();
-        link.drawn(77, ms(1));
+        link.drawn(77, None, ms(1));
         link.sent(1, 10, ms(5));
-        link.drawn(0, ms(6));
+        link.drawn(0, None, ms(6));
         assert_eq!(link.updates_in_flight(), 1);
-        link.drawn(u32::MAX, ms(2));
+        link.drawn(u32::MAX, None, ms(2));
         assert_eq!(link.updates_in_flight(), 0);
     }
 }

@@ -39,6 +39,17 @@ pub struct Motion {
     pub way: Way,
     /// Cells whose every pixel is the one that was `way` before it; also some that look the same as before.
     pub cells: CellSet,
+    /// Cells beside them that came that way but for a strip.
+    pub edges: Vec<Edge>,
+}
+
+/// A cell at the edge of what moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    pub column: usize,
+    pub row: usize,
+    /// Pixels of the cell, outside of which all came the motion's way.
+    pub rest: Rect,
 }
 
 /// How far something moved, pixels to the right and down.
@@ -60,6 +71,18 @@ impl Way {
         Some(Rect { x, y, ..to })
     }
 
+    /// The part of a rectangle whose pixels came from the screen of that many pixels; none: no pixel did.
+    pub fn reach(self, to: Rect, (width, height): (u16, u16)) -> Option<Rect> {
+        let part = |at: u16, length: u16, way: i32, limit: u16| {
+            let first = i32::from(at).max(way);
+            let end = (i32::from(at) + i32::from(length)).min(i32::from(limit) + way);
+            Some((u16::try_from(first).ok()?, u16::try_from(end - first).ok().filter(|length| *length > 0)?))
+        };
+        let ((x, width), (y, height)) =
+            (part(to.x, to.width, self.dx, width)?, part(to.y, to.height, self.dy, height)?);
+        Some(Rect { x, y, width, height })
+    }
+
     /// First this, then the other.
     pub fn then(self, other: Self) -> Self {
         Self { dx: self.dx + other.dx, dy: self.dy + other.dy }
@@ -79,7 +102,11 @@ pub fn find_motion(pictures: Pictures<'_>, changed: &CellSet) -> Option<Motion> 
     }
     let way = likely_way(pictures, area, changed)?;
     let cells = verified(pictures, area, changed.size(), way);
-    (cells.overlap(changed).len() >= WORTH_A_MOTION).then_some(Motion { way, cells })
+    if cells.overlap(changed).len() < WORTH_A_MOTION {
+        return None;
+    }
+    let edges = edges(pictures, changed, &cells, way);
+    Some(Motion { way, cells, edges })
 }
 
 /// A square's hash is the sum of its pixels, each times a power of `ACROSS` and one of `DOWN`: so it can be taken along
@@ -248,7 +275,61 @@ fn verified(pictures: Pictures<'_>, area: Rect, (width, height): (u16, u16), way
     cells
 }
 
+/// Changed cells beside those that moved, some of which came that way as well; at corners there may be none.
+fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -> Vec<Edge> {
+    let any_moved = |column: usize, row: usize, around: [(isize, isize); 4]| {
+        around.into_iter().any(|(right, down)| {
+            let cell = column.checked_add_signed(right).zip(row.checked_add_signed(down));
+            cell.is_some_and(|(column, row)| moved.contains(column, row))
+        })
+    };
+    let edge = |(column, row)| {
+        let beside = any_moved(column, row, [(-1, 0), (1, 0), (0, -1), (0, 1)]);
+        if !beside && !any_moved(column, row, [(-1, -1), (1, -1), (-1, 1), (1, 1)]) {
+            return None;
+        }
+        let to = changed.rect(column, row);
+        let reached = way.reach(to, changed.size())?;
+        let unequal = pictures.unequal(reached, way.source(reached, changed.size())?);
+        let rest = beyond(to, reached).into_iter().chain(unequal).reduce(Rect::hull)?;
+        (!beside || rest.area() < to.area()).then_some(Edge { column, row, rest })
+    };
+    changed.without(moved).iter().filter_map(edge).collect()
+}
+
+/// What a rectangle has on the sides of its part.
+fn beyond(whole: Rect, part: Rect) -> Vec<Rect> {
+    let (right, bottom) = (part.x + part.width, part.y + part.height);
+    let sides = [
+        Rect { width: part.x - whole.x, ..whole },
+        Rect { x: right, width: whole.x + whole.width - right, ..whole },
+        Rect { height: part.y - whole.y, ..whole },
+        Rect { y: bottom, height: whole.y + whole.height - bottom, ..whole },
+    ];
+    sides.into_iter().filter(|side| side.area() > 0).collect()
+}
+
 impl Pictures<'_> {
+    /// The smallest part of one rectangle now that holds all that is not as it was in the other before; none: all is.
+    fn unequal(&self, now: Rect, before: Rect) -> Option<Rect> {
+        let mut bounds: Option<(u16, u16, u16, u16)> = None;
+        for row in 0..now.height {
+            if self.equal(now, before, row, now.width) {
+                continue;
+            }
+            for column in 0..now.width {
+                let one = |rect: Rect| Rect { x: rect.x + column, ..rect };
+                if !self.equal(one(now), one(before), row, 1) {
+                    let (left, top, right, _) = bounds.unwrap_or((column, row, column, row));
+                    bounds = Some((left.min(column), top, right.max(column), row));
+                }
+            }
+        }
+        let (left, top, right, bottom) = bounds?;
+        let (width, height) = (right + 1 - left, bottom + 1 - top);
+        Some(Rect { x: now.x + left, y: now.y + top, width, height })
+    }
+
     /// Whether so many pixels in a row of one rectangle now are those of the other before.
     fn equal(&self, now: Rect, before: Rect, row: u16, length: u16) -> bool {
         let bytes = |at: Rect| {
@@ -383,13 +464,23 @@ mod tests {
             }
             if let Some(motion) = new.motion(&old) {
                 prop_assert!(!motion.cells.is_empty());
-                for (column, row) in motion.cells.iter() {
+                let nothing = Rect { x: 0, y: 0, width: 0, height: 0 };
+                let whole = motion.cells.iter().map(|(column, row)| (column, row, nothing));
+                let edges = motion.edges.iter().map(|edge| (edge.column, edge.row, edge.rest));
+                for (column, row, rest) in whole.chain(edges) {
                     let to = motion.cells.rect(column, row);
-                    let from = motion.way.source(to, (width, height)).expect("from within the screen");
+                    let reached = motion.way.reach(to, (width, height)).expect("some of it from within the screen");
+                    prop_assert!(reached == to || rest.area() > 0);
                     for (y, x) in (0..to.height).flat_map(|y| (0..to.width).map(move |x| (y, x))) {
-                        prop_assert_eq!(new.pixel(to.x + x, to.y + y), old.pixel(from.x + x, from.y + y));
+                        let (at_x, at_y) = (to.x + x, to.y + y);
+                        let known = (rest.x..rest.x + rest.width).contains(&at_x) && (rest.y..rest.y + rest.height).contains(&at_y);
+                        let pixel = Rect { x: at_x, y: at_y, width: 1, height: 1 };
+                        let came = |from: Rect| new.pixel(at_x, at_y) == old.pixel(from.x, from.y);
+                        prop_assert!(known || motion.way.source(pixel, (width, height)).is_some_and(came));
                     }
                 }
+                let new_cells = motion.edges.iter().all(|edge| !motion.cells.contains(edge.column, edge.row));
+                prop_assert!(new_cells, "once is enough");
             }
         }
 
@@ -416,6 +507,27 @@ mod tests {
                 prop_assert!(!within(to) || !way.source(to, (450, 377)).is_some_and(within), "{:?}", to);
             }
         }
+    }
+
+    #[test]
+    fn of_cells_at_the_edge_a_strip_is_left() {
+        let old = Image::new(450, 377, noise);
+        let strip = |column: usize, row, y, height| {
+            let x = u16::try_from(column).expect("small") * CELL;
+            Edge { column, row, rest: Rect { x, y, width: CELL, height } }
+        };
+        let new = old.pan(Rect { x: 32, y: 16, width: 384, height: 352 }, Way { dx: 0, dy: -6 }, |x, y| noise(y, x));
+        let lowest: Vec<Edge> = (2..26).map(|column| strip(column, 22, 362, 6)).collect();
+        assert_eq!(new.motion(&old).expect("a motion").edges, lowest);
+        // Across as well: of the corner all is new but what lies within both.
+        let new = old.pan(Rect { x: 32, y: 16, width: 384, height: 352 }, Way { dx: 2, dy: -6 }, |x, y| noise(y, x));
+        let edges = new.motion(&old).expect("a motion").edges;
+        let left = |row: u16| Rect { x: 32, y: row * CELL, width: 2, height: CELL };
+        let corner = Rect { x: 32, y: 352, width: CELL, height: CELL };
+        let rest = |column: usize, row: usize| {
+            edges.iter().find(|edge| (edge.column, edge.row) == (column, row)).map(|edge| edge.rest)
+        };
+        assert_eq!((rest(2, 5), rest(2, 22), edges.len()), (Some(left(5)), Some(corner), 24 + 21));
     }
 
     #[test]

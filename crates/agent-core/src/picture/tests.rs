@@ -105,6 +105,8 @@ struct Stage {
     most_in_flight: usize,
     /// Cells, in all.
     copied: usize,
+    /// Drawn over copies, in all.
+    strips: usize,
 }
 
 impl Stage {
@@ -127,6 +129,7 @@ impl Stage {
             delay: Duration::from_millis(1),
             most_in_flight: 0,
             copied: 0,
+            strips: 0,
         };
         stage.resize(WIDTH, HEIGHT);
         stage
@@ -193,7 +196,7 @@ impl Stage {
         }
         let (width, height) = self.size;
         let mut changed = CellSet::empty(width, height);
-        let mut motion = Motion { way, cells: CellSet::empty(width, height) };
+        let mut motion = Motion { way, cells: CellSet::empty(width, height), edges: vec![] };
         let mut touched = CellSet::empty(width, height);
         touched.insert(area);
         for (count, (column, row)) in touched.iter().enumerate() {
@@ -201,11 +204,23 @@ impl Stage {
             if !self.dots_in(to).all(|at| self.screen[at] == old[at]) {
                 changed.insert_cell(column, row);
             }
-            if let Some(from) = way.source(to, self.size)
-                && self.dots_in(to).map(|at| self.screen[at]).eq(self.dots_in(from).map(|at| old[at]))
-                && count % unnoticed != 0
-            {
+            if count % unnoticed == 0 {
+                continue;
+            }
+            let came = |to: Rect| {
+                way.source(to, self.size).is_some_and(|from| {
+                    self.dots_in(to).map(|at| self.screen[at]).eq(self.dots_in(from).map(|at| old[at]))
+                })
+            };
+            if came(to) {
                 motion.cells.insert_cell(column, row);
+            } else if (to.width, to.height) == (CELL, CELL) && changed.contains(column, row) {
+                // One half of it may have come, the other from beyond the screen.
+                let (upper, left) = (Rect { height: DOT, ..to }, Rect { width: DOT, ..to });
+                let (lower, right) = (Rect { y: to.y + DOT, ..upper }, Rect { x: to.x + DOT, ..left });
+                let halves = [(upper, lower), (lower, upper), (left, right), (right, left)];
+                let half = halves.into_iter().find(|(kept, _)| came(*kept));
+                motion.edges.extend(half.map(|(_, rest)| Edge { column, row, rest }));
             }
         }
         self.activity.changed(&changed, self.now);
@@ -270,9 +285,15 @@ impl Stage {
             let dots = self.dots_of(cells).into_iter();
             dots.map(|at| (at, Shown { version: self.screen[at], exact })).collect::<Vec<_>>()
         };
-        let dots = [shown(&send.tiles, true), shown(&send.video, false)].concat();
+        let strips = send.copy.as_ref().map(Copy::strips).unwrap_or_default();
+        let drawn = strips.len();
+        let strips = strips.into_iter().flat_map(|rect| self.dots_in(rect));
+        let exact_strips = !send.copy.as_ref().is_some_and(Copy::is_coarse);
+        let strips = strips.map(|at| (at, Shown { version: self.screen[at], exact: exact_strips })).collect();
+        let dots = [strips, shown(&send.tiles, true), shown(&send.video, false)].concat();
         let copies = send.copy.as_ref().map(Copy::ops).unwrap_or_default();
         self.copied += copied.len();
+        self.strips += drawn;
         #[expect(clippy::cast_precision_loss, reason = "a test's bytes")]
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate);
         self.link_busy_until = self.link_busy_until.max(self.now) + takes;
@@ -455,5 +476,52 @@ fn a_pan_is_copied_and_stays_exact_without_video() {
             assert!(stage.viewer.is_exact());
         }
         assert!(stage.copied > 60 * 4400, "{} cells", stage.copied);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strips {
+    Exact,
+    Coarse,
+    None,
+}
+
+#[test]
+fn of_a_pan_only_the_new_strip_is_sent_where_the_link_carries_it() {
+    for (rate, width, wanted) in [(50e6, 800, Strips::Exact), (50e6, 1392, Strips::Coarse), (300e3, 1392, Strips::None)]
+    {
+        let mut stage = rested(true);
+        stage.rate = 50e6;
+        let area = Rect { x: 208, y: 96, width, height: 896 };
+        stage.damage(area);
+        stage.rest();
+        stage.rate = rate;
+        // A photograph's worth of bytes tells the rate.
+        for _ in 0..3 {
+            stage.damage(area);
+            stage.rest();
+        }
+        stage.strips = 0;
+        for frame in 0..60 {
+            stage.pan(area, Way { dx: 0, dy: -8 }, usize::MAX);
+            let plan = stage.viewer.plan(stage.now, (0, 0), &stage.activity, &stage.costs);
+            if let Plan::Send(send) = plan
+                && wanted != Strips::None
+            {
+                let strips = send.copy.as_ref().map(Copy::strips).unwrap_or_default();
+                assert_eq!(strips, [Rect { x: 208, y: 984, width, height: 8 }]);
+                // One cell is not noticed to have moved.
+                assert!(send.tiles.len() <= 1 && send.video.is_empty());
+                // It takes some pictures to make a motion.
+                let coarse = send.copy.as_ref().is_some_and(Copy::is_coarse);
+                assert_eq!(coarse, wanted == Strips::Coarse && frame >= 2, "{frame}");
+            }
+            stage.run_until(stage.now + Duration::from_millis(17));
+            assert!(wanted != Strips::Exact || stage.viewer.is_exact());
+        }
+        assert_eq!(stage.strips, if wanted == Strips::None { 0 } else { 60 }, "{wanted:?}");
+        assert_eq!(stage.viewer.is_exact(), wanted == Strips::Exact, "{wanted:?}");
+        stage.rest();
+        assert!(stage.viewer.is_exact());
     }
 }

@@ -22,6 +22,10 @@ const CHUNK_CELLS: usize = 48;
 const MAX_CHUNK_CELLS: usize = 2048;
 /// So many cells that move are as soon sent as tiles as they are waited for, 128x128 pixels.
 pub const SMALL_MOTION: usize = 64;
+/// What strips beside copies may take of all that a link carries, where there is video instead of them.
+const STRIPS_SHARE: f64 = 0.75;
+/// Bytes a second that a motion may take on any link: above that its strips are coarse until it rests.
+const MOTION_RATE: f64 = 500e3;
 /// Bytes that tiles of one update may have on any link.
 const LEAST_BUDGET: usize = 16 * 1024;
 /// Most updates under way, however long the delay.
@@ -204,15 +208,18 @@ impl Viewer {
     /// The client has drawn all updates up to `seq`, the last of them in `took`.
     pub fn drawn(&mut self, seq: u32, took: Duration, now: Duration) {
         let screen = self.screen_pixels();
+        // Drawing a picture of the video may include waiting for it: it may come another way than its update.
+        let mut told_apart = true;
         while let Some((number, pixels, video)) = self.drawing.front().copied().filter(|update| update.0 <= seq) {
             self.drawing.pop_front();
+            told_apart &= !video;
             if number == seq && video {
                 learn(&mut self.video_draw, nanos(took), screen);
             } else if number == seq {
                 learn(&mut self.tile_draw, nanos(took), pixels);
             }
         }
-        self.link.drawn(seq, now);
+        self.link.drawn(seq, told_apart.then_some(took), now);
     }
 
     fn screen_pixels(&self) -> usize {
@@ -311,7 +318,8 @@ impl Viewer {
     fn newest(&self, now: Duration, pointer: (u16, u16), activity: &Activity, costs: &Costs) -> Send {
         let (width, height) = self.stale.size();
         let mut send = Send { copy: self.copy.clone(), ..Send::empty(width, height) };
-        let stale = self.copy.as_ref().map_or_else(|| self.stale.clone(), |copy| self.stale.without(&copy.cells()));
+        send.copy = send.copy.and_then(|copy| self.with_strips(copy, activity, now));
+        let stale = send.copy.as_ref().map_or_else(|| self.stale.clone(), |copy| self.stale.without(&copy.cells()));
         // What keeps moving and what has just changed beside it, such as a menu over an animation, are two questions.
         let moving = activity.moving(&stale, now);
         let rest = stale.without(&moving);
@@ -340,6 +348,19 @@ impl Viewer {
         send
     }
 
+    /// The copy with strips that a motion which goes on can have in every picture; without any where the link has no room
+    /// for them. None: nothing is left to copy.
+    fn with_strips(&self, mut copy: Copy, activity: &Activity, now: Duration) -> Option<Copy> {
+        let rate = |copy: &Copy| copy.strip_bytes(activity) / self.interval.as_secs_f64();
+        if rate(&copy) > MOTION_RATE && !activity.moving(&copy.edge_cells(), now).is_empty() {
+            copy.coarsen();
+        }
+        if self.video && rate(&copy) > self.link.carried() * STRIPS_SHARE {
+            copy.leave_edges();
+        }
+        (!copy.cells().is_empty()).then_some(copy)
+    }
+
     /// Compares when the pixels would be seen.
     #[expect(clippy::cast_precision_loss, reason = "pixels and bytes of a screen")]
     fn video_is_sooner(&self, cells: &CellSet, activity: &Activity, costs: &Costs) -> bool {
@@ -348,7 +369,7 @@ impl Viewer {
         }
         let area = cells.area() as f64;
         let screen = self.screen_pixels() as f64;
-        let on_link = |bytes: f64| bytes / self.link.rate().0 * 1e9;
+        let on_link = |bytes: f64| bytes / self.link.carried() * 1e9;
         let tiles = area * (costs.tile_encode + self.tile_draw) + on_link(activity.tile_bytes(cells) as f64);
         let video = screen * (costs.video_encode + self.video_draw) + on_link(area * costs.video_bytes);
         video < tiles

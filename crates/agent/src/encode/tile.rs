@@ -14,8 +14,14 @@ use super::Pixels;
 /// Zstandard's level. A fast one: in differences of photographs there is hardly anything to find again, and what there
 /// is in menus is large.
 const LEVEL: i32 = -1;
+/// Zstandard's steps from one place where it looks for a match to the next, so large that it finds none.
+const NO_MATCHES: u32 = 1 << 17;
 /// Every so many rows are looked at to choose a predictor.
 const SAMPLED_ROWS: usize = 4;
+/// An index is a byte.
+const MAX_COLOURS: usize = 256;
+/// A tile with so many may be a small or coarse part of a photograph, whose differences compress better.
+const FEW_COLOURS: usize = 16;
 /// Slots of the table of colours: 2^10, as `Colours::slot` takes 10 bits of a hash.
 const TABLE: usize = 1024;
 
@@ -49,16 +55,44 @@ impl TileEncoder {
     /// # Errors
     /// When memory is short, or the rectangle is empty or not within the pixels.
     pub fn encode(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<Encoded> {
+        self.read(pixels, rect)?;
+        // Where hardly a colour comes again, the list of them is longer than the differences.
+        self.pack(rect, (self.rgb.len() / 4).clamp(FEW_COLOURS, MAX_COLOURS))
+    }
+
+    /// Lossy: each channel by one of 52 levels, at most 2 of 255 off, without bias, black and white as they are. A photograph's
+    /// grain takes about half the bytes.
+    ///
+    /// # Errors
+    /// As `encode`.
+    pub fn encode_coarse(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<Encoded> {
+        self.read(pixels, rect)?;
+        for channel in self.rgb.as_flattened_mut() {
+            *channel = u8::try_from((u16::from(*channel) + 2) / 5 * 5).unwrap_or(u8::MAX);
+        }
+        // What looks alike in differences this small is chance, and takes more to name than to write out.
+        self.compressor.set_parameter(CParameter::TargetLength(NO_MATCHES))?;
+        let packed = self.pack(rect, FEW_COLOURS);
+        self.compressor.set_parameter(CParameter::TargetLength(0))?;
+        packed
+    }
+
+    fn read(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<()> {
         self.rgb.clear();
         for y in rect.y..rect.y.saturating_add(rect.height) {
             let row = pixels.row(rect.x, y, rect.width);
             self.rgb.extend(row.chunks_exact(4).map(|pixel| [pixel[2], pixel[1], pixel[0]]));
         }
-        let width = usize::from(rect.width);
-        if self.rgb.is_empty() || self.rgb.len() != width * usize::from(rect.height) {
+        if self.rgb.is_empty() || self.rgb.len() != usize::from(rect.width) * usize::from(rect.height) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        if !self.colours.find(&self.rgb) {
+        Ok(())
+    }
+
+    /// As colours where there are no more than so many.
+    fn pack(&mut self, rect: Rect, colours: usize) -> io::Result<Encoded> {
+        let width = usize::from(rect.width);
+        if !self.colours.find(&self.rgb) || self.colours.list.len() > colours {
             return self.planes(width);
         }
         match self.colours.list[..] {
@@ -211,7 +245,7 @@ struct Colours {
 
 impl Default for Colours {
     fn default() -> Self {
-        Self { list: Vec::with_capacity(256), table: Box::new([0; TABLE]) }
+        Self { list: Vec::with_capacity(MAX_COLOURS), table: Box::new([0; TABLE]) }
     }
 }
 
@@ -228,7 +262,7 @@ impl Colours {
             last = Some(*pixel);
             let slot = self.slot(*pixel);
             if self.table[slot] == 0 {
-                if self.list.len() == 256 {
+                if self.list.len() == MAX_COLOURS {
                     return false;
                 }
                 self.list.push(*pixel);

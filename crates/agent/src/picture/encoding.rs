@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use agent_core::picture::{Activity, CELL, CellSet, Costs, Lane, TileCache, TileKey};
+use agent_core::picture::{Activity, CELL, CellSet, Copy, Costs, Lane, TileCache, TileKey};
 use protocol::stream::{Op, Rect, VideoFormat};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -29,6 +29,8 @@ const MAX_THREADS: usize = 4;
 pub struct Encoding {
     encoders: Vec<TileEncoder>,
     tiles: HashMap<Rect, (TileKey, Option<Encoded>)>,
+    /// Over copies, exact and coarse.
+    strips: HashMap<(Rect, bool), Encoded>,
     /// And when each was used.
     videos: HashMap<(VideoFormat, Lane), (VideoEncoder, Instant)>,
     pub costs: Costs,
@@ -42,6 +44,7 @@ impl Encoding {
         Ok(Self {
             encoders: (0..threads).map(|_| TileEncoder::new()).collect::<io::Result<_>>()?,
             tiles: HashMap::new(),
+            strips: HashMap::new(),
             videos: HashMap::new(),
             costs: Costs::default(),
             tiles_ms: 0.0,
@@ -52,11 +55,13 @@ impl Encoding {
     /// The picture is another one now.
     pub fn captured(&mut self) {
         self.tiles.clear();
+        self.strips.clear();
     }
 
     /// The screen has another size: video begins anew.
     pub fn resized(&mut self) {
         self.tiles.clear();
+        self.strips.clear();
         self.videos.clear();
     }
 
@@ -131,6 +136,40 @@ impl Encoding {
             }
         }
         Ok(done)
+    }
+
+    /// What a copy is: operations that move pixels, and others that draw strips over them. All of it or nothing.
+    pub fn copy(
+        &mut self,
+        pixels: Pixels<'_>,
+        copy: &Copy,
+        activity: &mut Activity,
+        ops: &mut Vec<Op>,
+    ) -> io::Result<()> {
+        ops.extend(copy.ops());
+        let mut bytes = 0;
+        for rect in copy.strips().into_iter().flat_map(cut_strip) {
+            // Not for the client's cache: it is in no tile's place, and does not come again.
+            ops.push(match self.strip(pixels, rect, copy.is_coarse())? {
+                Encoded::Fill(rgb) => Op::Fill { rect, rgb },
+                Encoded::Tile(codec, data) => {
+                    bytes += data.len();
+                    Op::Tile { rect, codec, slot: None, data }
+                }
+            });
+        }
+        copy.strips_took(bytes, activity);
+        Ok(())
+    }
+
+    fn strip(&mut self, pixels: Pixels<'_>, rect: Rect, coarse: bool) -> io::Result<Encoded> {
+        if let Some(encoded) = self.strips.get(&(rect, coarse)) {
+            return Ok(encoded.clone());
+        }
+        let encoder = self.encoders.first_mut().ok_or_else(|| io::Error::other("there is no encoder"))?;
+        let encoded = if coarse { encoder.encode_coarse(pixels, rect) } else { encoder.encode(pixels, rect) }?;
+        self.strips.insert((rect, coarse), encoded.clone());
+        Ok(encoded)
     }
 
     fn encode_one(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<Encoded> {
@@ -233,6 +272,17 @@ fn batches(rects: &[Rect]) -> impl Iterator<Item = &[Rect]> {
         left = rest;
         (!batch.is_empty()).then_some(batch)
     })
+}
+
+/// Cuts a strip across into parts that have no more pixels than a tile.
+fn cut_strip(strip: Rect) -> Vec<Rect> {
+    let most = |across: u16| u16::try_from(LARGEST_TILE / u32::from(across.max(1))).unwrap_or(u16::MAX).max(1);
+    let Rect { x, y, width, height } = strip;
+    if width >= height {
+        cut(x, width, most(height)).map(|(x, width)| Rect { x, width, ..strip }).collect()
+    } else {
+        cut(y, height, most(width)).map(|(y, height)| Rect { y, height, ..strip }).collect()
+    }
 }
 
 /// Cuts cells into tiles along the grid.

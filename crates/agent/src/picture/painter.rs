@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use agent_core::picture::{
-    Activity, Behind, CellSet, Copy, Lane, Lanes, Next, Plan, SMALL_MOTION, Send, TileCache, Viewer, ViewerOptions,
+    Activity, Behind, CellSet, Lane, Lanes, Next, Plan, SMALL_MOTION, Send, TileCache, Viewer, ViewerOptions,
 };
 use bytes::Bytes;
 use protocol::stream::{
@@ -292,7 +292,10 @@ impl Painter {
             let only_video = Send { video: plan.video.clone(), ..Send::empty(width, height) };
             let mut send = std::mem::replace(plan, only_video);
             send.video.clear();
-            let mut ops = copies(&send);
+            let mut ops = Vec::new();
+            if let Some(copy) = &send.copy {
+                stage.encoding.copy(stage.capture.pixels(), copy, &mut stage.activity, &mut ops)?;
+            }
             send.tiles = stage.encoding.tiles(
                 stage.capture.pixels(),
                 &send.tiles,
@@ -363,7 +366,10 @@ impl Painter {
             let Some(seat) = self.seats.get_mut(id) else { continue };
             let source = seat.carry(unit.data.clone(), now);
             let beside = if matches!(source, VideoSource::Rtp { .. }) { unit.data.len() } else { 0 };
-            let mut ops = copies(send);
+            let mut ops = Vec::new();
+            if let Some(copy) = &send.copy {
+                stage.encoding.copy(stage.capture.pixels(), copy, &mut stage.activity, &mut ops)?;
+            }
             ops.push(Op::Video { format, keyframe: unit.keyframe, rects: send.video.rects(), source });
             if !seat.send(send, ops, beside, now, self.began.elapsed()) {
                 lost.push(*id);
@@ -528,10 +534,6 @@ impl Seat {
             self.outbox.try_send(bytes).is_ok()
         })
     }
-}
-
-fn copies(send: &Send) -> Vec<Op> {
-    send.copy.as_ref().map(Copy::ops).unwrap_or_default()
 }
 
 fn soonest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {

@@ -93,6 +93,35 @@ fn the_codec_follows_the_content() {
 }
 
 #[test]
+fn coarse_is_at_most_two_levels_off_and_about_half_the_bytes() {
+    let mut seed = 1_u32;
+    let mut grain = |value: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (value + (seed >> 29)).min(255) as u8
+    };
+    let bytes: Vec<u8> =
+        (0..64).flat_map(|y| (0..64).map(move |x| x * 3 + y)).flat_map(|v| [grain(v), grain(v), grain(v), 0]).collect();
+    let (pixels, rect) = (Pixels { bytes: &bytes, stride: 64 * 4 }, Rect { x: 3, y: 2, width: 60, height: 62 });
+    let mut encoder = TileEncoder::new().expect("memory");
+    let (exact, coarse) =
+        (encoder.encode(pixels, rect).expect("exact"), encoder.encode_coarse(pixels, rect).expect("coarse"));
+    let (exact_pixels, coarse_pixels) = (decode(&exact, rect), decode(&coarse, rect));
+    let off = exact_pixels.as_flattened().iter().zip(coarse_pixels.as_flattened()).map(|(a, b)| a.abs_diff(*b));
+    assert_eq!(off.max(), Some(2));
+    let length = |encoded: &Encoded| match encoded {
+        Encoded::Tile(_, data) => data.len(),
+        Encoded::Fill(_) => 0,
+    };
+    assert!(length(&coarse) * 3 < length(&exact) * 2, "{} of {}", length(&coarse), length(&exact));
+    for (colour, drawn) in [(0, 0), (255, 255), (128, 130), (126, 125), (3, 5)] {
+        let flat = [colour; 64];
+        let encoded =
+            encoder.encode_coarse(Pixels { bytes: &flat, stride: 16 }, Rect { x: 0, y: 0, width: 4, height: 4 });
+        assert_eq!(encoded.expect("coarse"), Encoded::Fill([drawn; 3]), "{colour}");
+    }
+}
+
+#[test]
 fn a_rectangle_outside_is_an_error() {
     let pixels = Pixels { bytes: &[0; 64], stride: 16 };
     let mut encoder = TileEncoder::new().expect("memory");
