@@ -223,13 +223,18 @@ fn best_predictor(plane: &[u8], width: usize) -> Predictor {
     }
     let step = (rows / SAMPLED_ROWS).max(1);
     let mut out = vec![0; width];
-    let mut left_over = |predictor: Predictor| -> u32 {
-        let sampled = (1..rows).step_by(step).map(|row| {
-            let (above, this) = (&plane[(row - 1) * width..row * width], &plane[row * width..(row + 1) * width]);
-            predictor.differences(this, above, &mut out);
-            out.iter().map(|difference| u32::from(difference.cast_signed().unsigned_abs())).sum::<u32>()
+    let mut left_in = |predictor: Predictor, above: &[u8], row: &[u8]| -> usize {
+        predictor.differences(row, above, &mut out);
+        out.iter().map(|difference| usize::from(difference.cast_signed().unsigned_abs())).sum()
+    };
+    let mut left_over = |predictor: Predictor| -> usize {
+        // Above the first row there is nothing, which is much of a thin tile.
+        let first = left_in(predictor, &vec![0; width], &plane[..width]);
+        let sampled = (1..rows).step_by(step);
+        let others = sampled.map(|row| {
+            left_in(predictor, &plane[(row - 1) * width..row * width], &plane[row * width..(row + 1) * width])
         });
-        sampled.sum()
+        first + step * others.sum::<usize>()
     };
     let candidates = [Predictor::Left, Predictor::Above, Predictor::Median];
     candidates.into_iter().min_by_key(|predictor| left_over(*predictor)).unwrap_or(Predictor::Left)

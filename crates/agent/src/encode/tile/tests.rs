@@ -157,3 +157,20 @@ proptest! {
         check(&bytes, width, Rect { x: 0, y: 0, width, height });
     }
 }
+
+#[test]
+fn a_thin_part_of_a_photograph_is_not_predicted_from_above() {
+    let mut seed = 1_u32;
+    let bytes: Vec<u8> = (0..6_u32)
+        .flat_map(|y| (0..1365_u32).map(move |x| 100 + x % 137 / 2 + y))
+        .flat_map(|value| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            [8, 16, 24].map(|shift| value + (seed >> shift) % 8).map(|channel| channel as u8).into_iter().chain([0])
+        })
+        .collect();
+    let Encoded::Tile(codec, data) = check(&bytes, 1365, Rect { x: 0, y: 0, width: 1365, height: 6 }) else {
+        panic!("it has colours")
+    };
+    // Its first row, which has nothing above, is a sixth of it.
+    assert!(codec == TileCodec::Planes && data[0] != 1, "{codec:?} {}", data[0]);
+}
