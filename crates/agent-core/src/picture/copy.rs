@@ -53,13 +53,22 @@ impl Copy {
             }
         }
         for edge in &motion.edges {
-            let reached = motion.way.reach(known.rect(edge.column, edge.row), (width, height));
-            let Some(from) = reached.and_then(|to| motion.way.source(to, (width, height))) else { continue };
-            if known.contains_all(from) && wanted.contains(edge.column, edge.row) {
-                let of = if lossy.touches(from) { &mut copy.lossy } else { &mut copy.exact };
-                of.insert_cell(edge.column, edge.row);
-                copy.edges.push(*edge);
+            if !wanted.contains(edge.column, edge.row) {
+                continue;
             }
+            let of = if edge.rest == known.rect(edge.column, edge.row) {
+                // Of what is under it nothing is seen.
+                &mut copy.exact
+            } else {
+                let reached = motion.way.reach(known.rect(edge.column, edge.row), (width, height));
+                let Some(from) = reached.and_then(|to| motion.way.source(to, (width, height))) else { continue };
+                if !known.contains_all(from) {
+                    continue;
+                }
+                if lossy.touches(from) { &mut copy.lossy } else { &mut copy.exact }
+            };
+            of.insert_cell(edge.column, edge.row);
+            copy.edges.push(*edge);
         }
         copy.bound();
         (!copy.cells().overlap(wanted).is_empty()).then_some(copy)
@@ -78,6 +87,21 @@ impl Copy {
     pub fn leave_edges(&mut self) {
         let edges = self.edge_cells();
         self.subtract(&edges);
+    }
+
+    /// Leaves out those of which nothing came.
+    pub fn leave_whole_edges(&mut self) {
+        let whole = self.whole_edges();
+        self.subtract(&whole);
+    }
+
+    fn whole_edges(&self) -> CellSet {
+        let (width, height) = self.exact.size();
+        let mut whole = CellSet::empty(width, height);
+        for edge in self.edges.iter().filter(|edge| edge.rest == self.exact.rect(edge.column, edge.row)) {
+            whole.insert_cell(edge.column, edge.row);
+        }
+        whole
     }
 
     /// Has the strips drawn by few bits, which is lossy.
@@ -190,7 +214,10 @@ impl Copy {
     /// moved away one by one in any common direction.
     pub fn ops(&self) -> Vec<Op> {
         let size = self.exact.size();
-        let reached = self.cells().rects().into_iter().filter_map(|to| self.way.reach(to, size));
+        // What is drawn over wholly need not be moved, but may be where that takes fewer steps.
+        let (all, needed) = (self.cells().rects(), self.cells().without(&self.whole_edges()).rects());
+        let fewest = if all.len() <= needed.len() { all } else { needed };
+        let reached = fewest.into_iter().filter_map(|to| self.way.reach(to, size));
         let mut left: Vec<(Rect, Rect)> = reached.filter_map(|to| Some((self.way.source(to, size)?, to))).collect();
         let mut ops = Vec::with_capacity(left.len());
         while !left.is_empty() {

@@ -23,6 +23,8 @@ pub const WORTH_A_SEARCH: usize = 64;
 const VOTES: usize = 4;
 /// Changed cells that must have come from elsewhere.
 const WORTH_A_MOTION: usize = 32;
+/// Cells from what moved that are still looked at, one way: more than a hand pans by between two pictures.
+const FARTHEST_EDGE: isize = 4;
 
 /// Two pictures of a screen in memory, four bytes a pixel, rows from the top.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +50,7 @@ pub struct Motion {
 pub struct Edge {
     pub column: usize,
     pub row: usize,
-    /// Pixels of the cell, outside of which all came the motion's way.
+    /// Pixels of the cell, maybe all, outside of which all came the motion's way.
     pub rest: Rect,
 }
 
@@ -275,26 +277,32 @@ fn verified(pictures: Pictures<'_>, area: Rect, (width, height): (u16, u16), way
     cells
 }
 
-/// Changed cells beside those that moved, some of which came that way as well; at corners there may be none.
+/// Changed cells no farther from those that moved than these did. Some of each may have come that way as well.
 fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -> Vec<Edge> {
-    let any_moved = |column: usize, row: usize, around: [(isize, isize); 4]| {
-        around.into_iter().any(|(right, down)| {
-            let cell = column.checked_add_signed(right).zip(row.checked_add_signed(down));
+    let cells = |pixels: i32| {
+        let cells = pixels.unsigned_abs().div_ceil(u32::from(CELL));
+        isize::try_from(cells).unwrap_or(FARTHEST_EDGE).clamp(1, FARTHEST_EDGE)
+    };
+    let (across, down) = (cells(way.dx), cells(way.dy));
+    let is_near = |(column, row): &(usize, usize)| {
+        let mut around = (-across..=across).flat_map(|right| (-down..=down).map(move |below| (right, below)));
+        around.any(|(right, below)| {
+            let cell = column.checked_add_signed(right).zip(row.checked_add_signed(below));
             cell.is_some_and(|(column, row)| moved.contains(column, row))
         })
     };
     let edge = |(column, row)| {
-        let beside = any_moved(column, row, [(-1, 0), (1, 0), (0, -1), (0, 1)]);
-        if !beside && !any_moved(column, row, [(-1, -1), (1, -1), (-1, 1), (1, 1)]) {
-            return None;
-        }
         let to = changed.rect(column, row);
-        let reached = way.reach(to, changed.size())?;
-        let unequal = pictures.unequal(reached, way.source(reached, changed.size())?);
-        let rest = beyond(to, reached).into_iter().chain(unequal).reduce(Rect::hull)?;
-        (!beside || rest.area() < to.area()).then_some(Edge { column, row, rest })
+        let rest = match way.reach(to, changed.size()) {
+            None => to,
+            Some(reached) => {
+                let unequal = pictures.unequal(reached, way.source(reached, changed.size())?);
+                beyond(to, reached).into_iter().chain(unequal).reduce(Rect::hull)?
+            }
+        };
+        Some(Edge { column, row, rest })
     };
-    changed.without(moved).iter().filter_map(edge).collect()
+    changed.without(moved).iter().filter(is_near).filter_map(edge).collect()
 }
 
 /// What a rectangle has on the sides of its part.
@@ -469,8 +477,7 @@ mod tests {
                 let edges = motion.edges.iter().map(|edge| (edge.column, edge.row, edge.rest));
                 for (column, row, rest) in whole.chain(edges) {
                     let to = motion.cells.rect(column, row);
-                    let reached = motion.way.reach(to, (width, height)).expect("some of it from within the screen");
-                    prop_assert!(reached == to || rest.area() > 0);
+                    prop_assert!(motion.way.reach(to, (width, height)) == Some(to) || rest.area() > 0);
                     for (y, x) in (0..to.height).flat_map(|y| (0..to.width).map(move |x| (y, x))) {
                         let (at_x, at_y) = (to.x + x, to.y + y);
                         let known = (rest.x..rest.x + rest.width).contains(&at_x) && (rest.y..rest.y + rest.height).contains(&at_y);

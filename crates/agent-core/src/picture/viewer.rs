@@ -354,6 +354,9 @@ impl Viewer {
         let rate = |copy: &Copy| copy.strip_bytes(activity) / self.interval.as_secs_f64();
         if rate(&copy) > MOTION_RATE && !activity.moving(&copy.edge_cells(), now).is_empty() {
             copy.coarsen();
+        } else {
+            // A tile may be one that the client has.
+            copy.leave_whole_edges();
         }
         if self.video && rate(&copy) > self.link.carried() * STRIPS_SHARE {
             copy.leave_edges();
