@@ -92,6 +92,10 @@ pub struct Settings {
     pub display: String,
     /// Path of `gimp-session`; none: beside this program, then PATH.
     pub agent_path: Option<PathBuf>,
+    /// File of 32 bytes that agents' tokens are signed with; none: one made in the data directory.
+    pub key_path: Option<PathBuf>,
+    /// Seconds that the server answers after it was told to end, and others are asked already, 0..=300.
+    pub drain_seconds: u32,
     /// First uid for sessions when the server runs as root, 1000..=2000000000.
     pub first_uid: u32,
     /// Days the access log is kept, 1..=3650.
@@ -192,6 +196,8 @@ impl Default for Settings {
             quota_mechanism: QuotaSetting::Auto,
             display: "xorg".to_owned(),
             agent_path: None,
+            key_path: None,
+            drain_seconds: 0,
             first_uid: 200_000,
             access_log_days: 30,
             audit_days: 365,
@@ -250,6 +256,15 @@ impl Settings {
             }
             Secret::new(format!("sqlite://{escaped}?mode=rwc"))
         })
+    }
+
+    /// Of an SQLite database that `database_url` names.
+    #[must_use]
+    pub fn sqlite_path(&self) -> Option<PathBuf> {
+        let url = self.database_url.as_ref()?.expose().strip_prefix("sqlite:")?;
+        let path = url.strip_prefix("//").unwrap_or(url).split('?').next()?;
+        let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+        (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path.as_ref()))
     }
 
     /// URL people reach the platform at, without a trailing slash.
@@ -443,6 +458,19 @@ pub const KEYS: &[Key] = &[
         "xorg, xvnc, or a command with {display} and {rfbSocket} among its arguments",
     ),
     key("agent_path", "FILE", "Path of gimp-session; by default beside this program, then in PATH", FILE),
+    key(
+        "key_path",
+        "FILE",
+        "32 random bytes that sessions are reached with, the same for all servers of a database; by default made in the data \
+         directory",
+        FILE,
+    ),
+    key(
+        "drain_seconds",
+        "SECONDS",
+        "How long to go on answering when told to end, until load balancers ask other servers",
+        "a whole number from 0 to 300",
+    ),
     key(
         "first_uid",
         "UID",

@@ -26,19 +26,35 @@ pub fn prepare(data_dir: &Path) -> anyhow::Result<()> {
 /// Held while a server serves from the data directory: two would write the same sessions, and a migration would change
 /// the database under it. The kernel lets go of it however its holder ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "closing the file unlocks it")] File);
+pub struct Lock(#[expect(dead_code, reason = "closing a file unlocks it")] Vec<File>);
 
+/// Of the data directory, and of an SQLite database elsewhere.
+///
 /// # Errors
-/// When somebody has it.
+/// When somebody has one of them.
 pub fn lock(settings: &Settings) -> anyhow::Result<Lock> {
-    let path = settings.private_dir().join("lock");
-    let file = File::create(&path).with_context(|| format!("{} can't be made", path.display()))?;
+    let mut locks = vec![locked(
+        &settings.private_dir().join("lock"),
+        &format!("a server is running on {}; end it first, or choose another data_dir", settings.data_dir.display()),
+    )?];
+    if let Some(database) = settings.sqlite_path() {
+        let mut path = database.clone().into_os_string();
+        path.push(".lock");
+        let taken = format!(
+            "another server is running on the database {}. Several servers need PostgreSQL: end the other, or give this one a \
+             database of its own",
+            database.display()
+        );
+        locks.push(locked(Path::new(&path), &taken)?);
+    }
+    Ok(Lock(locks))
+}
+
+fn locked(path: &Path, taken: &str) -> anyhow::Result<File> {
+    let file = File::create(path).with_context(|| format!("{} can't be made", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => anyhow::bail!(
-            "a server is running on {}; end it first, or choose another data_dir",
-            settings.data_dir.display()
-        ),
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => anyhow::bail!("{taken}"),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
     }
 }

@@ -4,15 +4,21 @@ pub mod entity;
 pub mod migration;
 pub mod transaction;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, RuntimeErr, SqlxError,
+};
 use sea_orm_migration::MigratorTrait;
 
 use crate::config::Settings;
 
 /// How long a database may be away: at start it may be starting as well.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// Between two attempts then.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long a request waits for a connection. Nobody waits longer for an answer, and it tells when to try again.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 /// The same for `doctor`.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
@@ -31,14 +37,27 @@ pub async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
 /// # Errors
 /// When the database can't be reached.
 pub async fn connect_only(url: &str) -> Result<DatabaseConnection, DbErr> {
-    open(url, START_LIMIT).await
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        match open(url, ACQUIRE_LIMIT).await {
+            Err(error) if is_away(&error) && Instant::now() < deadline => tokio::time::sleep(RETRY).await,
+            opened => return opened,
+        }
+    }
 }
 
-/// Brings the schema up to date. No server may be running on it: see `data_dir::lock`.
+/// Brings the schema up to date. On SQLite no server may be running on it: see `data_dir::lock`. On PostgreSQL servers of
+/// the version before may be, and others may be about to do the same.
 ///
 /// # Errors
 /// When a migration fails.
 pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
+    if db.get_database_backend() == DatabaseBackend::Postgres {
+        // Held while the migrator works on other connections of the pool.
+        let one_at_a_time = transaction::begin_migration(db).await?;
+        migration::Migrator::up(db, None).await?;
+        return one_at_a_time.commit().await;
+    }
     if db.get_database_backend() == DatabaseBackend::Sqlite {
         // WAL is a property of the file; the others of each connection are sqlx's defaults (foreign keys on, 5 s busy time-out).
         db.execute_unprepared("PRAGMA journal_mode = WAL").await?;
@@ -52,6 +71,26 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
 /// When the database can't be asked, or is of a newer version than this one.
 pub async fn pending(db: &DatabaseConnection) -> Result<usize, DbErr> {
     Ok(migration::Migrator::get_pending_migrations_read_only(db).await?.len())
+}
+
+/// Whether the database, and not what was asked of it, is to blame: it can't be reached, is being started or ended, or has
+/// no connection to spare. The same may work in some seconds. Whether something was written is not known.
+#[must_use]
+pub fn is_away(error: &DbErr) -> bool {
+    let cause = match error {
+        DbErr::ConnectionAcquire(_) => return true,
+        DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause) => cause,
+        _ => return false,
+    };
+    let RuntimeErr::SqlxError(cause) = cause else { return false };
+    match &**cause {
+        SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed | SqlxError::WorkerCrashed => true,
+        // Classes 08 (connection), 53 (resources) and 57P (shutdown, start) of PostgreSQL.
+        SqlxError::Database(cause) => cause
+            .code()
+            .is_some_and(|code| code.len() == 5 && ["08", "53", "57P"].iter().any(|class| code.starts_with(class))),
+        _ => false,
+    }
 }
 
 async fn open(url: &str, limit: Duration) -> Result<DatabaseConnection, DbErr> {

@@ -7,6 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+/// Seconds after which it is worth trying again when the database is away.
+const AWAY_RETRY: u64 = 5;
+
 /// One RFC 9457 answer.
 #[derive(Debug)]
 pub struct Problem {
@@ -41,6 +44,11 @@ impl Problem {
         )
     }
 
+    /// 503 `unavailable`: passes by itself, so it is worth trying again.
+    pub fn away(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(AWAY_RETRY)
+    }
+
     pub fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "notFound", format!("There is no such {what}."))
     }
@@ -68,6 +76,10 @@ impl Problem {
 
 impl From<sea_orm::DbErr> for Problem {
     fn from(error: sea_orm::DbErr) -> Self {
+        if crate::db::is_away(&error) {
+            tracing::warn!(%error, "the database does not answer");
+            return Self::away("The database does not answer at the moment. Try again in some seconds.");
+        }
         Self::internal(format!("database: {error}"))
     }
 }

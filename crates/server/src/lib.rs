@@ -16,6 +16,7 @@ pub mod fuzzing;
 pub mod gateway;
 pub mod ids;
 pub mod mail;
+pub mod replicas;
 pub mod retention;
 pub mod serve;
 pub mod session;

@@ -9,6 +9,8 @@ use crate::db::entity::{access_entry, audit_entry};
 use crate::state::App;
 
 const EVERY: Duration = Duration::from_secs(3600);
+/// See `Replicas::begin_chore`.
+const CHORE: &str = "retention";
 
 /// Prunes now and every hour.
 pub async fn run(app: App) {
@@ -24,19 +26,24 @@ pub async fn run(app: App) {
     }
 }
 
-/// Removes rows past their time; returns how many.
+/// Removes rows past their time; returns how many. Nothing where another server does it.
 ///
 /// # Errors
 /// When the database fails. Safe to repeat.
 pub async fn prune(app: &App) -> Result<u64, DbErr> {
-    let before = |days: u32| app.clock.now() - Span::days(days.into());
+    app.auth.limits.prune();
+    let now = app.clock.now();
+    let before = |days: u32| now - Span::days(days.into());
+    let Some(tx) = app.replicas.begin_chore(&app.db, CHORE).await? else { return Ok(0) };
     let access = access_entry::Entity::delete_many()
         .filter(access_entry::Column::At.lt(before(app.settings.access_log_days)))
-        .exec(&app.db)
+        .exec(&tx)
         .await?;
     let audit = audit_entry::Entity::delete_many()
         .filter(audit_entry::Column::At.lt(before(app.settings.audit_days)))
-        .exec(&app.db)
+        .exec(&tx)
         .await?;
-    Ok(access.rows_affected + audit.rows_affected + crate::auth::prune::prune(app).await?)
+    let accounts = crate::auth::prune::prune(&tx, now).await?;
+    tx.commit().await?;
+    Ok(access.rows_affected + audit.rows_affected + accounts)
 }

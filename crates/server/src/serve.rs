@@ -1,6 +1,7 @@
 //! `gimp-platform serve`: listens, answers, ends in order.
 //!
-//! Ending by SIGTERM: no new connections, long answers are cut so that browsers connect elsewhere, other requests may
+//! Ending by SIGTERM: sessions go to the other servers at once, where there are any, and for `drain_seconds` requests are
+//! still answered, while load balancers see that this server is not ready. Then no new connections, long answers are cut so that browsers connect elsewhere, other requests may
 //! finish, background work is written down. Sessions live on and are found again at the next start. SIGHUP without TLS
 //! (the terminal was closed) does the same; with TLS it means to read the certificate again. SIGINT (Ctrl-C)
 //! ends the sessions first, each through its planned end; a second one leaves at once and leaves them running.
@@ -56,16 +57,31 @@ pub async fn serve(mut settings: Settings) -> anyhow::Result<()> {
     crate::data_dir::prepare(&settings.data_dir)?;
     let _lock = crate::data_dir::lock(&settings)?;
     let app = App::open(settings, Clock::default()).await?;
+    app.replicas.join().await?;
     let server = start(app.clone(), sockets)?;
     app.start();
     say(&greeting(&app.settings, app.media.state()));
     let ending = signals.ending().await;
     signals.leave_at_once_on_interrupt();
     match ending {
-        Ending::KeepSessions => tracing::info!("ending; sessions go on"),
+        Ending::KeepSessions => hand_over(&app).await,
+        Ending::EndSessions if app.replicas.others().await.unwrap_or_default() => {
+            say("Other servers look after the sessions from now on.");
+            hand_over(&app).await;
+        }
         Ending::EndSessions => end_sessions(&app).await,
     }
     server.end().await
+}
+
+/// From now on the sessions are other servers', or wait for the next start. New requests are answered until nobody sends
+/// them here any more.
+async fn hand_over(app: &App) {
+    tracing::info!("ending; sessions go on");
+    app.background.leave();
+    app.sessions.leave();
+    app.replicas.leave().await;
+    tokio::time::sleep(Duration::from_secs(app.settings.drain_seconds.into())).await;
 }
 
 /// Ends all sessions while their users still see it.
@@ -171,6 +187,9 @@ impl Running {
         self.handle.graceful_shutdown(Some(GRACE));
         self.serving.await.context("the server panicked")??;
         self.app.background.end().await;
+        // After an end of all sessions; harmless else.
+        self.app.replicas.leave().await;
+        self.app.replicas.close().await;
         if let Err(error) = self.app.driver.release().await {
             tracing::warn!("workspaces stay mounted: {error:#}");
         }

@@ -1,10 +1,12 @@
 //! Sessions: who may begin one, how each goes on, and what becomes of those that a run of the server left behind.
 //!
 //! `lifecycle` decides, one `keeper` a session carries out and is the only writer of its row, `reconcile` makes keepers
-//! for rows and removes sandboxes without one, `watchers` tells browsers.
+//! for rows and removes sandboxes without one, `watchers` tells browsers. Where there are several servers, each session has
+//! its keeper on one of them, and `elsewhere` is how the others know of it.
 
 mod create;
 mod deactivated;
+mod elsewhere;
 mod keeper;
 pub mod lifecycle;
 mod quotas;
@@ -22,7 +24,7 @@ use governor::Quota;
 use protocol::session::EndReason;
 use sea_orm::{DatabaseConnection, DbErr, EntityTrait};
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use create::{CreateError, NewSession};
@@ -36,8 +38,12 @@ use crate::config::Settings;
 use crate::db::entity;
 use crate::driver::Driver;
 use crate::ids::{SessionId, UserId};
+use crate::replicas::{Replicas, Tenure};
 use crate::state::Background;
 use crate::workspace::Workspaces;
+use elsewhere::Told;
+use keeper::Done;
+use row::Lease;
 
 /// Commands one keeper has not looked at yet. Callers wait when it is full.
 const COMMANDS: usize = 16;
@@ -48,7 +54,7 @@ pub struct Sessions(Arc<Owner>);
 
 struct Owner {
     context: Arc<Context>,
-    keepers: Mutex<HashMap<SessionId, Handle>>,
+    known: Mutex<HashMap<SessionId, Known>>,
     /// Sandboxes without a row that are being ended.
     retiring: Mutex<HashSet<SessionId>>,
     /// 20 new sessions a minute for each user.
@@ -57,6 +63,10 @@ struct Owner {
     creating: Semaphore,
     /// The server ends all sessions and begins none.
     closing: AtomicBool,
+    /// Another server ended in order.
+    left: Notify,
+    /// This server hands its sessions to the others: takes none and begins none.
+    leaving: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -76,15 +86,16 @@ struct Context {
     background: Background,
     rules: Rules,
     watchers: Arc<Watchers>,
+    replicas: Replicas,
     /// An agent that says nothing for so long is asked whether it lives.
     quiet_limit: std::time::Duration,
 }
 
-/// How the rest of the server reaches a keeper.
-#[derive(Clone)]
-struct Handle {
-    commands: mpsc::Sender<Command>,
-    live: watch::Receiver<Live>,
+/// A session that has not ended. Its channel stays the same whoever looks after it: pictures go on.
+struct Known {
+    live: Arc<watch::Sender<Live>>,
+    /// Of the keeper, if it is here.
+    commands: Option<mpsc::Sender<Command>>,
 }
 
 /// What a keeper knows of its session, beyond the row.
@@ -97,8 +108,15 @@ pub struct Live {
 
 /// What a keeper is asked to do. It answers once SQL knows.
 enum Command {
-    End { reason: EndReason, reply: oneshot::Sender<Result<(), CommandError>> },
-    Extend { reply: oneshot::Sender<Result<(), CommandError>> },
+    End {
+        reason: EndReason,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    Extend {
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    /// Something that is in the row, for whoever comes to look after the session.
+    Asked,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +131,9 @@ pub enum CommandError {
     /// The database can't be written now. What was asked happens, and is written when it can be.
     #[error("the database can't be written")]
     NotStored,
+    /// No server has taken the session of one that died yet.
+    #[error("nobody looks after the session at the moment")]
+    Unkept,
     /// The server ends at this moment.
     #[error("the server is ending")]
     Stopping,
@@ -128,6 +149,7 @@ impl Sessions {
         driver: Arc<Driver>,
         workspaces: Workspaces,
         background: Background,
+        replicas: Replicas,
     ) -> Self {
         let rules = Rules::new(&settings);
         let creations = Limit::new(&clock, Quota::per_minute(count(20)));
@@ -141,15 +163,18 @@ impl Sessions {
             background,
             rules,
             watchers: Arc::default(),
+            replicas,
             quiet_limit: keeper::QUIET_LIMIT,
         };
         Self(Arc::new(Owner {
             context: Arc::new(context),
-            keepers: Mutex::default(),
+            known: Mutex::default(),
             retiring: Mutex::default(),
             creations,
             creating: Semaphore::new(1),
             closing: AtomicBool::new(false),
+            left: Notify::new(),
+            leaving: CancellationToken::new(),
             stop,
         }))
     }
@@ -157,7 +182,16 @@ impl Sessions {
     /// Finds the sessions of earlier runs, now and on a timer, until the application ends.
     pub fn start(&self) {
         self.spawn(reconcile::run(Arc::downgrade(&self.0)));
+        if self.0.context.replicas.several() {
+            self.spawn(reconcile::take_over(Arc::downgrade(&self.0)));
+            self.spawn(elsewhere::hear(Arc::downgrade(&self.0)));
+        }
         self.spawn(quotas::forward(self.0.context.clone()));
+    }
+
+    /// Takes no more sessions and begins none: the others do, see `Replicas::leave`.
+    pub fn leave(&self) {
+        self.0.leaving.cancel();
     }
 
     /// Begins a planned end. SQL knows when this returns; the end itself goes on. Harmless if it ends or has ended.
@@ -165,25 +199,29 @@ impl Sessions {
     /// # Errors
     /// `Unknown`, `Db` or `Stopping`.
     pub async fn end(&self, session: SessionId, reason: EndReason) -> Result<(), CommandError> {
-        match self.command(session, |reply| Command::End { reason, reply }).await {
-            Err(CommandError::Refused(Refusal::Ended)) => Ok(()),
-            result => result,
+        match self.command(session, |reply| Command::End { reason, reply }).await? {
+            Some(Err(CommandError::Refused(Refusal::Ended))) => Ok(()),
+            Some(result) => result,
+            None => self.ask_end(session, reason).await,
         }
     }
 
     /// Moves the end of a session to a whole lifetime from now, and counts as use of it.
     ///
     /// # Errors
-    /// `Refused` when it can't be kept longer; `Unknown`, `Db` or `Stopping`.
+    /// `Refused` when it can't be kept longer; `Unknown`, `Db`, `Unkept` or `Stopping`.
     pub async fn extend(&self, session: SessionId) -> Result<(), CommandError> {
-        self.command(session, |reply| Command::Extend { reply }).await
+        match self.command(session, |reply| Command::Extend { reply }).await? {
+            Some(result) => result,
+            None => self.ask_keep(session).await,
+        }
     }
 
     /// What is known of a session beyond its row, and what it becomes; None if it has ended or is not found yet. The
     /// channel closes when the session has ended or the server stops keeping it.
     #[must_use]
     pub fn live(&self, session: SessionId) -> Option<watch::Receiver<Live>> {
-        self.keepers().get(&session).map(|handle| handle.live.clone())
+        self.known().get(&session).map(|known| known.live.subscribe())
     }
 
     /// The same, for a session that must be there.
@@ -193,7 +231,7 @@ impl Sessions {
     pub async fn watch(&self, session: SessionId) -> Result<watch::Receiver<Live>, CommandError> {
         match self.live(session) {
             Some(live) => Ok(live),
-            None => Ok(self.find(session).await?.live),
+            None => self.find(session).await,
         }
     }
 
@@ -216,83 +254,126 @@ impl Sessions {
         if let Err(error) = self.reconcile().await {
             tracing::warn!(error = format!("{error:#}"), "not all sessions may be known");
         }
-        let handles: Vec<_> = self.keepers().iter().map(|(id, handle)| (*id, handle.clone())).collect();
-        let ends = handles.into_iter().map(|(id, mut handle)| async move {
+        let sessions: Vec<_> = self.known().iter().map(|(id, known)| (*id, known.live.subscribe())).collect();
+        let ends = sessions.into_iter().map(|(id, mut live)| async move {
             if let Err(error) = self.end(id, reason).await {
                 tracing::warn!(session = %id, %error, "a session could not be told to end");
             }
-            while handle.live.changed().await.is_ok() {}
+            while live.changed().await.is_ok() {}
         });
         let _done_or_over = tokio::time::timeout(limit, futures::future::join_all(ends)).await;
-        self.keepers().len()
+        self.known().len()
     }
 
+    /// None: the session's keeper is on another server.
     async fn command(
         &self,
         session: SessionId,
         command: impl FnOnce(oneshot::Sender<Result<(), CommandError>>) -> Command,
-    ) -> Result<(), CommandError> {
-        let handle = match self.handle(session) {
-            Some(handle) => handle,
-            None => self.find(session).await?,
-        };
+    ) -> Result<Option<Result<(), CommandError>>, CommandError> {
+        if self.commands(session).is_none() {
+            match self.find(session).await {
+                Err(CommandError::Refused(refusal)) => return Ok(Some(Err(refusal.into()))),
+                found => drop(found?),
+            }
+        }
+        let Some(commands) = self.commands(session) else { return Ok(None) };
         let (reply, answer) = oneshot::channel();
         // A keeper that is gone without an answer has just seen its session end, or is being stopped.
-        if handle.commands.send(command(reply)).await.is_ok()
+        if commands.send(command(reply)).await.is_ok()
             && let Ok(answer) = answer.await
         {
-            return answer;
+            return Ok(Some(answer));
         }
-        if self.0.stop.is_cancelled() { Err(CommandError::Stopping) } else { Err(Refusal::Ended.into()) }
+        if self.0.stop.is_cancelled() {
+            return Err(CommandError::Stopping);
+        }
+        // Or has lost its session to another server.
+        let row = entity::session::Entity::find_by_id(session.0).one(&self.0.context.db).await?;
+        Ok(row.is_none_or(|row| row.ended_at.is_some()).then(|| Err(Refusal::Ended.into())))
     }
 
-    /// Makes a keeper for a session that reconcile has not come to yet.
-    async fn find(&self, session: SessionId) -> Result<Handle, CommandError> {
-        let row = entity::session::Entity::find_by_id(session.0).one(&self.0.context.db).await?;
+    /// Looks at a session that reconcile has not come to yet, and after it, if nobody else does.
+    async fn find(&self, session: SessionId) -> Result<watch::Receiver<Live>, CommandError> {
+        let context = &self.0.context;
+        let row = entity::session::Entity::find_by_id(session.0).one(&context.db).await?;
         let row = row.ok_or(CommandError::Unknown)?;
         if row.ended_at.is_some() {
             return Err(Refusal::Ended.into());
         }
-        Ok(self.keep_found(row))
+        let tenure = context.replicas.tenure();
+        if !context.replicas.several() {
+            return Ok(self.keep_found(row, tenure));
+        }
+        Ok(match row::take(&context.db, &tenure, Some(session)).await?.pop() {
+            Some(taken) => self.keep_found(taken, tenure),
+            None => self.see(row, None),
+        })
     }
 
-    fn keep_found(&self, row: entity::session::Model) -> Handle {
+    fn keep_found(&self, row: entity::session::Model, tenure: Tenure) -> watch::Receiver<Live> {
         let now = self.0.context.clock.now();
         let (life, effects) = Lifecycle::find(self.0.context.rules, now, row::found(&row));
-        self.keep(row, life, effects)
+        self.keep(row, tenure, life, effects)
     }
 
-    /// Makes a keeper, unless there is one.
-    fn keep(&self, row: entity::session::Model, life: Lifecycle, effects: Vec<Effect>) -> Handle {
+    /// Makes a keeper, unless there is one. The row is this server's in `tenure`.
+    fn keep(
+        &self,
+        row: entity::session::Model,
+        tenure: Tenure,
+        life: Lifecycle,
+        effects: Vec<Effect>,
+    ) -> watch::Receiver<Live> {
         let session = SessionId(row.id);
-        let mut keepers = self.keepers();
-        if let Some(handle) = keepers.get(&session) {
-            return handle.clone();
-        }
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let (live, watched) = watch::channel(Live { life, report: None });
-        let handle = Handle { commands, live: watched };
-        keepers.insert(session, handle.clone());
-        drop(keepers);
+        let mut all = self.known();
+        let known = all.entry(session).or_insert_with(|| Known {
+            live: Arc::new(watch::Sender::new(Live { life: life.clone(), report: None })),
+            commands: None,
+        });
+        let watched = known.live.subscribe();
+        if known.commands.is_some() {
+            return watched;
+        }
+        // Whoever looked on knows what its documents are; the agent says the rest at once.
+        known.live.send_modify(|live| live.life = life);
+        known.commands = Some(commands.clone());
+        let live = known.live.clone();
+        drop(all);
+        if row.end_asked.is_some() || row.keep_asked_at.is_some() {
+            // Of a keeper that died before it could. There is room: nobody else knows the channel yet.
+            let _room = commands.try_send(Command::Asked);
+        }
         let owner = Arc::downgrade(&self.0);
-        let keeper = keeper::run(self.0.context.clone(), row, effects, inbox, live);
+        let lease = Lease { tenure, term: row.term };
+        let keeper = keeper::run(self.0.context.clone(), row, lease, effects, inbox, live.clone());
         self.spawn(async move {
-            let live = keeper.await;
+            let done = keeper.await;
             if let Some(owner) = owner.upgrade() {
-                owner.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
+                let mut all = owner.known.lock().unwrap_or_else(PoisonError::into_inner);
+                match done {
+                    Done::Ended => drop(all.remove(&session)),
+                    Done::Lost => {
+                        if let Some(known) = all.get_mut(&session) {
+                            known.commands = None;
+                        }
+                    }
+                }
             }
-            // Whoever sees the channel close finds the keeper gone from the map.
+            // Whoever sees the channel close finds the session gone from the map.
             drop(live);
         });
-        handle
+        watched
     }
 
-    fn handle(&self, session: SessionId) -> Option<Handle> {
-        self.keepers().get(&session).cloned()
+    /// How the keeper is reached, if it is here.
+    fn commands(&self, session: SessionId) -> Option<mpsc::Sender<Command>> {
+        self.known().get(&session).and_then(|known| known.commands.clone())
     }
 
-    fn keepers(&self) -> MutexGuard<'_, HashMap<SessionId, Handle>> {
-        self.0.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<SessionId, Known>> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

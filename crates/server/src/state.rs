@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::driver::{AgentKey, Driver};
 use crate::gateway::{Media, Viewers};
+use crate::replicas::Replicas;
 use crate::session::Sessions;
 use crate::workspace::Workspaces;
 
@@ -35,6 +36,7 @@ pub struct App {
     pub started: Instant,
     pub access_log: AccessLog,
     pub preparation: Preparation,
+    pub replicas: Replicas,
 }
 
 impl App {
@@ -45,16 +47,23 @@ impl App {
     /// When the data directory can't be made or the database not be reached.
     pub async fn open(settings: Settings, clock: Clock) -> anyhow::Result<Self> {
         crate::data_dir::prepare(&settings.data_dir)?;
+        let driver = Arc::new(Driver::new(&settings)?);
+        Self::open_with(settings, clock, driver).await
+    }
+
+    /// The same with a driver that is there already.
+    pub(crate) async fn open_with(settings: Settings, clock: Clock, driver: Arc<Driver>) -> anyhow::Result<Self> {
+        crate::data_dir::prepare(&settings.data_dir)?;
         let db = crate::db::connect(settings.database().expose()).await.context("the database can't be opened")?;
         let settings = Arc::new(settings);
-        let key = AgentKey::load_or_create(&settings.private_dir()).context("the key for signatures")?;
-        let driver = Arc::new(Driver::new(&settings)?);
+        let key = AgentKey::of(&settings).context("the key for signatures")?;
         let workspaces = Workspaces::new(settings.clone(), db.clone(), clock.clone(), driver.clone());
         let auth = Auth::new(&settings, &clock)?;
         let background = Background::default();
         let (access_log, writing) = AccessLog::new(db.clone(), background.cancelled());
         background.spawn_to_finish(writing);
         let preparation = Preparation::default();
+        let replicas = Replicas::new(&settings, &db).await?;
         let sessions = Sessions::new(
             settings.clone(),
             db.clone(),
@@ -62,6 +71,7 @@ impl App {
             driver.clone(),
             workspaces.clone(),
             background.clone(),
+            replicas.clone(),
         );
         Ok(Self {
             settings,
@@ -77,11 +87,13 @@ impl App {
             started: Instant::now(),
             access_log,
             preparation,
+            replicas,
         })
     }
 
     /// Starts the jobs that run beside requests. They end with `background`.
     pub fn start(&self) {
+        self.background.spawn(self.replicas.clone().run());
         self.background.spawn(crate::retention::run(self.clone()));
         let workspaces = self.workspaces.clone();
         self.background.spawn(async move { workspaces.upkeep().await });
@@ -97,6 +109,7 @@ impl App {
 /// Tasks that belong to the application and end with it.
 #[derive(Clone, Default)]
 pub struct Background {
+    leaving: CancellationToken,
     closing: CancellationToken,
     cancelled: CancellationToken,
     tasks: TaskTracker,
@@ -112,6 +125,16 @@ impl Background {
     /// Runs a task that watches `cancelled` itself and may finish its work first.
     pub fn spawn_to_finish(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// This server ends soon: others should be asked.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+    }
+
+    #[must_use]
+    pub fn leaves(&self) -> bool {
+        self.leaving.is_cancelled()
     }
 
     /// Fires when the server is about to end: long answers (event streams, WebSockets) end then, so that the browser

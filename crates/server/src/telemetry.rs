@@ -81,6 +81,8 @@ fn describe() {
     metrics::describe_counter!("gimp_platform_account_events_total", "Entries of the audit trail, by kind");
     metrics::describe_gauge!("gimp_platform_sessions", "Sessions by status");
     metrics::describe_counter!("gimp_platform_session_ends_total", "Ended sessions, by reason");
+    metrics::describe_counter!("gimp_platform_sessions_taken_total", "Sessions taken from servers that were gone");
+    metrics::describe_gauge!("gimp_platform_keeps_sessions", "1 while this server may look after sessions, else 0");
     metrics::describe_histogram!("gimp_platform_session_start_seconds", "Time from a session's start to each step");
     metrics::describe_gauge!("process_resident_memory_bytes", "Memory of the server itself");
     metrics::describe_gauge!("process_open_fds", "Open files of the server");

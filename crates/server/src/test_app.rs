@@ -12,6 +12,7 @@ mod log;
 mod postgres;
 
 pub(crate) use client::{Answer, Client};
+pub(crate) use postgres::{Cluster, TestDatabase};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -47,8 +48,19 @@ impl TestApp {
     /// The same after `change`.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         log::capture();
+        Self::on(postgres::TestDatabase::create().await, change).await
+    }
+
+    /// On PostgreSQL, whatever the others run on.
+    pub async fn on_postgres() -> Self {
+        log::capture();
+        Self::on(Some(postgres::TestDatabase::on_postgres().await), |_| {}).await
+    }
+
+    /// On a PostgreSQL that can be stopped and started.
+    pub async fn on(database: Option<postgres::TestDatabase>, change: impl FnOnce(&mut Settings)) -> Self {
+        log::capture();
         let data = tempfile::Builder::new().prefix("gimp-platform-test-").tempdir().expect("a temporary folder");
-        let database = postgres::TestDatabase::create().await;
         let mut settings = Settings {
             data_dir: data.path().to_owned(),
             database_url: database.as_ref().map(|database| Secret::new(database.url())),
@@ -61,9 +73,30 @@ impl TestApp {
         change(&mut settings);
         let clock = Clock::default();
         let app = App::open(settings, clock.clone()).await.expect("the application opens");
+        app.replicas.join().await.expect("there is no other server");
         app.start();
         let router = crate::api::router(app.clone());
         Self { app, clock, router, errors_allowed: false, _database: database, data }
+    }
+
+    /// Another server on the same database, whose driver reaches the same sessions. To be dropped first.
+    pub async fn beside(&self) -> Self {
+        let data = tempfile::Builder::new().prefix("gimp-platform-test-").tempdir().expect("a temporary folder");
+        let settings = Settings { data_dir: data.path().to_owned(), ..(*self.app.settings).clone() };
+        let opened = App::open_with(settings, self.clock.clone(), self.app.driver.clone()).await;
+        let app = opened.expect("the application opens");
+        app.replicas.join().await.expect("may be beside the other");
+        app.start();
+        let router = crate::api::router(app.clone());
+        Self { app, clock: self.clock.clone(), router, errors_allowed: false, _database: None, data }
+    }
+
+    /// The same user here.
+    pub fn same_user(&self, client: &Client) -> Client {
+        let mut here = self.client();
+        here.user = client.user;
+        here.set_bearer(client.bearer().expect("signed in"));
+        here
     }
 
     /// Waits until the driver is prepared.

@@ -11,5 +11,13 @@ mod harness;
 mod lifecycle;
 #[path = "kubernetes/permissions.rs"]
 mod permissions;
+#[allow(dead_code, reason = "another test has more use for it")]
+#[path = "../src/test_app/postgres.rs"]
+mod postgres;
+#[allow(dead_code, clippy::unwrap_used, reason = "another test has more use for it; a failed step fails the test")]
+#[path = "serve/program.rs"]
+mod program;
 #[path = "kubernetes/refusals.rs"]
 mod refusals;
+#[path = "kubernetes/replicas.rs"]
+mod replicas;

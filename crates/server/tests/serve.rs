@@ -30,6 +30,19 @@ fn serves_until_it_is_asked_to_end() {
 }
 
 #[test]
+fn a_second_server_on_the_same_sqlite_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/gimp.sqlite?mode=rwc", folder.path().display());
+    let server = Server::start(&["--database-url", &url]);
+    let data = tempfile::tempdir().unwrap();
+    let second = ["serve", "--driver", "fake", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
+    let second = [&second[..], &["--data-dir", data.path().to_str().unwrap(), "--database-url", &url]].concat();
+    let refused = run(&second);
+    assert!(!refused.success && refused.err.contains("Several servers need PostgreSQL"), "{}", refused.err);
+    assert!(server.end(Signal::TERM).0.success());
+}
+
+#[test]
 fn requests_under_way_are_finished_and_no_more_are_taken() {
     let server = Server::start(&[]);
     let body = br#"{"email":"nobody@example.org","password":"wrong password"}"#;

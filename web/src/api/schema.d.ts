@@ -772,7 +772,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the platform can work: the database answers and the driver is prepared */
+        /** Whether this server can work: the database answers, the driver is prepared, and it hears the other servers */
         get: operations["readyz"];
         put?: never;
         post?: never;
@@ -1234,6 +1234,11 @@ export interface components {
             /** @description `ok`, `preparing`, or what is wrong. */
             driver: string;
             ready: boolean;
+            /**
+             * @description Whether this server may look after sessions and hears the others: `ok`, `ending`, or what is wrong. Always `ok`
+             *     where there is one.
+             */
+            servers: string;
         };
         /** @description Copies of images that were unsaved when GIMP ended. */
         Recoveries: {
@@ -3061,7 +3066,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description session.machineFull, stopping */
+            /** @description session.machineFull, stopping, unavailable */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3166,7 +3171,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description stopping */
+            /** @description stopping, unavailable */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3233,7 +3238,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDetails"];
                 };
             };
-            /** @description stopping */
+            /** @description stopping, unavailable */
             503: {
                 headers: {
                     [name: string]: unknown;

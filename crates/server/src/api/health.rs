@@ -54,6 +54,9 @@ pub struct Readiness {
     database: String,
     /// `ok`, `preparing`, or what is wrong.
     driver: String,
+    /// Whether this server may look after sessions and hears the others: `ok`, `ending`, or what is wrong. Always `ok`
+    /// where there is one.
+    servers: String,
 }
 
 /// Whether the process turns
@@ -62,7 +65,7 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether the platform can work: the database answers and the driver is prepared
+/// Whether this server can work: the database answers, the driver is prepared, and it hears the other servers
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
@@ -80,7 +83,8 @@ async fn readyz(State(app): State<App>) -> Response {
         Err(_) => "the database does not answer in time".to_owned(),
     };
     let driver = app.preparation.state();
-    let ready = database == OK && driver == OK;
+    let servers = if app.background.leaves() { "ending".to_owned() } else { app.replicas.state() };
+    let ready = database == OK && driver == OK && servers == OK;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, database, driver })).into_response()
+    (status, Json(Readiness { ready, database, driver, servers })).into_response()
 }

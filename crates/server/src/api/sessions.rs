@@ -166,7 +166,7 @@ pub async fn find_own(app: &App, user: &CurrentUser, id: SessionId) -> Result<se
 /// # Errors
 /// 409 `session.notRunning`.
 pub async fn usable(app: &App, row: &session::Model) -> Result<watch::Receiver<Live>, Problem> {
-    let live = app.sessions.watch(SessionId(row.id)).await?;
+    let live = app.sessions.watch_closely(SessionId(row.id)).await?;
     live.borrow().life.usable()?;
     Ok(live)
 }

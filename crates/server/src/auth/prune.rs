@@ -1,12 +1,11 @@
 //! Removes what is of no use to anyone any more. Run by the retention job.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter};
-use time::Duration;
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use time::{Duration, OffsetDateTime};
 
 use super::lockout;
 use crate::db::entity::{invite, login_failure, password_reset, sign_in, token};
-use crate::state::App;
 
 /// How long used and expired invites are still listed.
 const INVITES_KEPT: Duration = Duration::days(30);
@@ -18,10 +17,7 @@ const UNUSED: Duration = Duration::days(1);
 ///
 /// # Errors
 /// Of the database. Safe to repeat.
-pub async fn prune(app: &App) -> Result<u64, DbErr> {
-    let now = app.clock.now();
-    let db = &app.db;
-    app.auth.limits.prune();
+pub async fn prune(db: &impl ConnectionTrait, now: OffsetDateTime) -> Result<u64, DbErr> {
     let tokens = token::Entity::delete_many().filter(token::Column::ExpiresAt.lte(now)).exec(db).await?;
     let with_tokens = Query::select().column(token::Column::SignInId).from(token::Entity).to_owned();
     let sign_ins = sign_in::Entity::delete_many()

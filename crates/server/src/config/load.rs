@@ -272,6 +272,7 @@ fn check(settings: &Settings, figment: &Figment) -> Result<(), SettingsError> {
         ("warn_minutes", s.warn_minutes <= 60),
         ("quota_gb", (1..=10_000).contains(&s.quota_gb)),
         ("display", s.display_server().is_some()),
+        ("drain_seconds", s.drain_seconds <= 300),
         ("first_uid", (1000..=2_000_000_000).contains(&s.first_uid)),
         ("access_log_days", (1..=3650).contains(&s.access_log_days)),
         ("audit_days", (1..=3650).contains(&s.audit_days)),

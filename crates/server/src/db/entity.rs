@@ -6,6 +6,7 @@ pub mod invite;
 pub mod login_failure;
 pub mod password_reset;
 pub mod session;
+pub mod session_report;
 pub mod sign_in;
 pub mod storage_quota;
 pub mod token;

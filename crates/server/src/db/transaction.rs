@@ -7,6 +7,12 @@ use sea_orm::{
 
 /// Held by every transaction that decides by counting users. Any number would do; this one is ours.
 const ACCOUNTS_LOCK: i64 = 7_138_001;
+/// Held by every transaction that decides by counting sessions.
+const SESSIONS_LOCK: i64 = 7_138_002;
+/// Held while a server decides whether it may join the others.
+const SERVERS_LOCK: i64 = 7_138_003;
+/// Held while the schema is changed.
+const SCHEMA_LOCK: i64 = 7_138_004;
 
 /// A transaction that will write. SQLite takes its one writer lock at once: a transaction that reads first and writes
 /// later fails instead of waiting. On PostgreSQL lock the rows you decide by (`lock_exclusive`).
@@ -27,9 +33,37 @@ pub async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction,
 /// # Errors
 /// As `begin_write`.
 pub async fn begin_accounts(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    begin_alone(db, ACCOUNTS_LOCK).await
+}
+
+/// The same for decisions about the set of sessions: whether there is room for another.
+///
+/// # Errors
+/// As `begin_write`.
+pub async fn begin_sessions(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    begin_alone(db, SESSIONS_LOCK).await
+}
+
+/// The same for decisions about the set of servers.
+///
+/// # Errors
+/// As `begin_write`.
+pub async fn begin_servers(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    begin_alone(db, SERVERS_LOCK).await
+}
+
+/// Until it is over nobody else changes the schema.
+///
+/// # Errors
+/// As `begin_write`.
+pub async fn begin_migration(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    begin_alone(db, SCHEMA_LOCK).await
+}
+
+async fn begin_alone(db: &DatabaseConnection, lock: i64) -> Result<DatabaseTransaction, DbErr> {
     let tx = begin_write(db).await?;
     if tx.get_database_backend() == DatabaseBackend::Postgres {
-        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({ACCOUNTS_LOCK})")).await?;
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({lock})")).await?;
     }
     Ok(tx)
 }

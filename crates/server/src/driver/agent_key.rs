@@ -11,6 +11,7 @@ use hmac::{Hmac, Mac};
 use rand::TryRngCore;
 use sha2::Sha256;
 
+use crate::config::Settings;
 use crate::ids::SessionId;
 
 const FILE: &str = "key";
@@ -30,6 +31,17 @@ impl std::fmt::Debug for AgentKey {
 }
 
 impl AgentKey {
+    /// The one that the settings name, else the data directory's own.
+    ///
+    /// # Errors
+    /// As `load_or_create`; a key that is named is never made.
+    pub fn of(settings: &Settings) -> std::io::Result<Self> {
+        match &settings.key_path {
+            Some(path) => read(path),
+            None => Self::load_or_create(&settings.private_dir()),
+        }
+    }
+
     /// Reads the key from `private_dir`, which must exist; makes it if there is none. Two servers that start at once
     /// agree on one key.
     ///

@@ -124,7 +124,7 @@ impl KubernetesDriver {
     /// # Errors
     /// When the agents' key can't be made or read.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let key = AgentKey::load_or_create(&settings.private_dir()).context("the key of the agents' tokens")?;
+        let key = AgentKey::of(settings).context("the key of the agents' tokens")?;
         let display = settings.display_server().unwrap_or_default();
         let options = settings.kubernetes.clone();
         let patience = Patience::default();

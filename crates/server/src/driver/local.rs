@@ -116,7 +116,7 @@ impl LocalDriver {
     /// # Errors
     /// When the agents' key can't be made or read.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let key = AgentKey::load_or_create(&settings.private_dir()).context("the key of the agents' tokens")?;
+        let key = AgentKey::of(settings).context("the key of the agents' tokens")?;
         let options = LocalOptions {
             data_dir: settings.data_dir.clone(),
             agent_path: settings.agent_path.clone(),

@@ -3,13 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use protocol::session::{ScreenSize, SessionStatus, StartStep};
-use sea_orm::{ActiveModelTrait, ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, SqlErr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, SqlErr,
+};
 
 use super::Sessions;
 use super::lifecycle::Lifecycle;
 use super::resources::Resources;
 use crate::auth::rate_limit::Limited;
 use crate::db::entity::session::{ActiveModel, Column, Entity, Model};
+use crate::db::transaction;
 use crate::ids::{SessionId, UserId};
 
 /// How often another server may be quicker with a slot before something else must be wrong.
@@ -34,6 +37,9 @@ pub enum CreateError {
     TooOften(Limited),
     #[error("the server is ending")]
     Closing,
+    /// This server may not look after sessions at the moment.
+    #[error("the database did not take that this server lives")]
+    Unkept,
     #[error("database: {0}")]
     Db(#[from] DbErr),
 }
@@ -49,12 +55,18 @@ impl Sessions {
         let _one_at_a_time = self.0.creating.acquire().await.map_err(|_| CreateError::Closing)?;
         let mut races = 0;
         loop {
-            if self.0.closing.load(Ordering::Relaxed) {
+            if self.0.closing.load(Ordering::Relaxed) || self.0.leaving.is_cancelled() {
                 return Err(CreateError::Closing);
             }
-            let slot = self.free_slot(new.user).await?;
+            let tenure = context.replicas.tenure();
+            if !tenure.holds() {
+                return Err(CreateError::Unkept);
+            }
+            // Counting and inserting are one step, over all servers.
+            let tx = transaction::begin_sessions(&context.db).await?;
+            let slot = self.free_slot(&tx, new.user).await?;
             let limit = self.limit();
-            if Entity::find().filter(Column::EndedAt.is_null()).count(&context.db).await? >= u64::from(limit) {
+            if Entity::find().filter(Column::EndedAt.is_null()).count(&tx).await? >= u64::from(limit) {
                 return Err(CreateError::MachineFull { limit });
             }
             let (life, effects) = Lifecycle::begin(context.rules, context.clock.now());
@@ -79,16 +91,22 @@ impl Sessions {
                 screen_width: i32::from(new.screen.width),
                 screen_height: i32::from(new.screen.height),
                 screen_scale: new.screen.scale,
+                keeper: tenure.fence().map(|(server, _)| server),
+                keeper_term: tenure.fence().map(|(_, term)| term),
+                term: 1,
+                end_asked: None,
+                keep_asked_at: None,
             };
-            let insert =
-                Entity::insert(ActiveModel::from(row.clone()).reset_all()).exec_without_returning(&context.db).await;
+            let insert = Entity::insert(ActiveModel::from(row.clone()).reset_all()).exec_without_returning(&tx).await;
             match insert {
                 Ok(_) => {
+                    // Where it is not known whether that was done, reconcile finds the row, if there is one.
+                    tx.commit().await?;
                     tracing::info!(session = %row.id, user = %new.user, "session created");
-                    self.keep(row.clone(), life, effects);
+                    self.keep(row.clone(), tenure, life, effects);
                     return Ok(row);
                 }
-                // Another server was quicker with this slot: look again.
+                // A server of the version before was quicker with this slot: look again.
                 Err(error)
                     if races < RACES && matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) =>
                 {
@@ -99,10 +117,8 @@ impl Sessions {
         }
     }
 
-    async fn free_slot(&self, user: UserId) -> Result<i32, CreateError> {
-        let rows =
-            Entity::find().filter(Column::UserId.eq(user.0)).filter(Column::EndedAt.is_null()).all(&self.0.context.db);
-        let rows = rows.await?;
+    async fn free_slot(&self, db: &impl ConnectionTrait, user: UserId) -> Result<i32, CreateError> {
+        let rows = Entity::find().filter(Column::UserId.eq(user.0)).filter(Column::EndedAt.is_null()).all(db).await?;
         let slots = 0..i32::from(self.0.context.settings.sessions_per_user);
         let free = slots.into_iter().find(|slot| rows.iter().all(|row| row.slot != Some(*slot)));
         let newest = rows.iter().map(|row| row.id).max();

@@ -18,13 +18,14 @@ use tokio::time::Instant;
 use super::lifecycle::{Effect, Phase, Refusal, Silence, StartFailure};
 use super::report::Report;
 use super::resources::Resources;
-use super::row::{self, Columns};
+use super::row::{self, Columns, Lease, Stored};
 use super::watchers::Event;
-use super::{Command, CommandError, Context, Live};
+use super::{Command, CommandError, Context, Live, Told};
 use crate::db::entity::session::{Entity, Model};
 use crate::driver::agent_client::AgentError;
 use crate::driver::{Presence, StartError, StartRequest};
 use crate::ids::{SessionId, UserId};
+use crate::replicas::Message;
 use gauge::Counted;
 use sea_orm::EntityTrait;
 
@@ -38,6 +39,8 @@ const RECONNECT_LAST: Duration = Duration::from_secs(2);
 const REPORTS_PER_SECOND: u32 = 20;
 /// Between two times that watchers are told of documents; what they then see is the newest.
 const DOCUMENTS_GAP: time::Duration = time::Duration::milliseconds(500);
+/// Between two times that other servers are shown what changed beyond the row.
+const SHOW_GAP: time::Duration = time::Duration::milliseconds(500);
 /// Until a row that could not be written is tried again.
 const STORE_RETRY: time::Duration = time::Duration::seconds(1);
 
@@ -54,6 +57,17 @@ enum Happened {
     Told(Result<(), AgentError>),
     Removed(anyhow::Result<()>),
     Time,
+    /// This server may not look after the session any more.
+    Lost,
+}
+
+/// Why a keeper ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// The session has ended and SQL knows.
+    Ended,
+    /// The session is another server's, or will be.
+    Lost,
 }
 
 type Job = BoxFuture<'static, Happened>;
@@ -62,10 +76,18 @@ struct Keeper {
     context: Arc<Context>,
     id: SessionId,
     row: Model,
-    live: watch::Sender<Live>,
+    live: Arc<watch::Sender<Live>>,
+    lease: Lease,
+    lost: bool,
     stored: Columns,
+    /// What other servers were shown, and when they may be shown the next.
+    shown: Option<Told>,
+    show_at: Option<OffsetDateTime>,
+    show_after: OffsetDateTime,
     /// The row could not be written; when to try again.
     store_at: Option<OffsetDateTime>,
+    /// And that is because the database is away.
+    away: bool,
     /// Nobody was told yet of documents that changed; when to.
     documents_at: Option<OffsetDateTime>,
     /// Not to be told of them before.
@@ -81,14 +103,15 @@ struct Keeper {
     counted: Counted,
 }
 
-/// Drives the session until it has ended and SQL knows. Returns the channel of those who watch, to be closed last.
+/// Drives the session until it has ended and SQL knows, or `lease` is lost.
 pub(super) async fn run(
     context: Arc<Context>,
     row: Model,
+    lease: Lease,
     effects: Vec<Effect>,
     mut inbox: mpsc::Receiver<Command>,
-    live: watch::Sender<Live>,
-) -> watch::Sender<Live> {
+    live: Arc<watch::Sender<Live>>,
+) -> Done {
     let id = SessionId(row.id);
     // The row may have ended between being read and this keeper being made.
     let gone = loop {
@@ -104,7 +127,7 @@ pub(super) async fn run(
     if gone {
         // By a run of the server that told its own watchers, not ours.
         context.watchers.tell(UserId(row.user_id), Event::Session(id));
-        return live;
+        return Done::Ended;
     }
     let stored = Columns::of(&live.borrow().life);
     let mut keeper = Keeper {
@@ -114,6 +137,12 @@ pub(super) async fn run(
         id,
         row,
         live,
+        lease,
+        lost: false,
+        shown: None,
+        show_at: None,
+        show_after: OffsetDateTime::UNIX_EPOCH,
+        away: false,
         store_at: None,
         documents_at: None,
         documents_after: OffsetDateTime::UNIX_EPOCH,
@@ -126,11 +155,21 @@ pub(super) async fn run(
         jobs: FuturesUnordered::new(),
     };
     keeper.carry_out(effects).await;
-    while !keeper.done() {
+    while !keeper.lost && !keeper.done() {
         let happened = keeper.next(&mut inbox).await;
+        // However long this server stood still: what it was about to do may be done elsewhere by now.
+        if !keeper.lease.tenure.holds() {
+            keeper.lost = true;
+            break;
+        }
         keeper.handle(happened).await;
+        keeper.show().await;
     }
-    keeper.live
+    if keeper.lost {
+        tracing::info!(session = %keeper.id, "this server does not look after the session any more");
+        return Done::Lost;
+    }
+    Done::Ended
 }
 
 impl Keeper {
@@ -139,8 +178,11 @@ impl Keeper {
     }
 
     async fn next(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Happened {
-        let wake_at = self.live.borrow().life.wake_at().into_iter().chain(self.store_at).chain(self.documents_at).min();
+        let due = [self.store_at, self.documents_at, self.show_at];
+        let wake_at = self.live.borrow().life.wake_at().into_iter().chain(due.into_iter().flatten()).min();
         tokio::select! {
+            biased;
+            () = self.lease.tenure.lost() => Happened::Lost,
             Some(command) = inbox.recv() => Happened::Command(command),
             Some(step) = self.progress.1.recv() => Happened::Progress(step),
             happened = async { self.launch.as_mut().expect("guarded").await }, if self.launch.is_some() => {
@@ -160,6 +202,11 @@ impl Keeper {
     async fn handle(&mut self, happened: Happened) {
         let now = self.context.clock.now();
         let effects = match happened {
+            Happened::Lost => {
+                self.lost = true;
+                return;
+            }
+            Happened::Command(Command::Asked) => return self.asked().await,
             Happened::Command(Command::End { reason, reply }) => {
                 let effects = self.change(|life| life.ask_end(now, reason));
                 return self.answer(effects, reply).await;
@@ -242,8 +289,13 @@ impl Keeper {
     /// Replies once SQL knows.
     async fn answer(&mut self, effects: Vec<Effect>, reply: oneshot::Sender<Result<(), CommandError>>) {
         self.carry_out(effects).await;
+        if self.lost {
+            // Without an answer the one who asks turns to whoever has the session now.
+            return;
+        }
         let result = match (self.orphan, self.store_at) {
             (true, _) => Err(Refusal::Ended.into()),
+            (false, Some(_)) if self.away => Err(CommandError::Unkept),
             (false, Some(_)) => Err(CommandError::NotStored),
             (false, None) => Ok(()),
         };
@@ -252,9 +304,13 @@ impl Keeper {
 
     async fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            // What follows a write that was refused is another server's to do.
+            if self.lost {
+                return;
+            }
             match effect {
                 Effect::Store => self.store().await,
-                Effect::Start { again } => self.launch = Some(self.start(again).boxed()),
+                Effect::Start { again } => self.launch = Some(self.lease.tenure.guard(self.start(again).boxed())),
                 Effect::Follow => self.said = Some(Box::pin(follow(self.context.clone(), self.id))),
                 Effect::Probe if self.probing => {}
                 Effect::Probe => {
@@ -279,10 +335,16 @@ impl Keeper {
                     self.said = None;
                     self.launch = None;
                     let (context, id) = (self.context.clone(), self.id);
-                    self.jobs.push(async move { Happened::Removed(context.driver.remove(id).await) }.boxed());
+                    let removal = async move { Happened::Removed(context.driver.remove(id).await) };
+                    self.jobs.push(self.lease.tenure.guard(removal.boxed()));
                 }
                 Effect::Notify(notice) => {
-                    self.context.watchers.tell(UserId(self.row.user_id), Event::Notice(self.id, notice));
+                    let user = UserId(self.row.user_id);
+                    let told = Message::Notice { session: self.id, user, notice: notice.clone() };
+                    if let Err(error) = self.context.replicas.tell(&told).await {
+                        tracing::warn!(session = %self.id, %error, "a notice reaches those who use this server only");
+                    }
+                    self.context.watchers.tell(user, Event::Notice(self.id, notice));
                 }
             }
         }
@@ -295,13 +357,14 @@ impl Keeper {
         if columns == self.stored || self.orphan {
             return;
         }
-        match row::store(&self.context.db, self.id, &columns).await {
-            Ok(true) => {
+        match row::store(&self.context.db, self.id, &self.lease, &columns).await {
+            Ok(Stored::NotOurs) => self.lost = true,
+            Ok(Stored::Yes) => {
                 self.note(&columns);
                 self.stored = columns;
                 self.context.watchers.tell(UserId(self.row.user_id), Event::Session(self.id));
             }
-            Ok(false) => {
+            Ok(Stored::Gone) => {
                 tracing::warn!(session = %self.id, "the session's row is gone; ending what runs");
                 self.orphan = true;
                 self.context.watchers.tell(UserId(self.row.user_id), Event::Session(self.id));
@@ -311,8 +374,65 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "the session's row can't be written; trying again");
+                self.away = crate::db::is_away(&error);
                 self.store_at = Some(self.context.clock.now() + STORE_RETRY);
             }
+        }
+    }
+
+    /// Does what its user asked another server for, and what this one was asked while it was away.
+    async fn asked(&mut self) {
+        let row = match Entity::find_by_id(self.id.0).one(&self.context.db).await {
+            Ok(Some(row)) => row,
+            // Asked again by whoever waits for it, at the latest by its user.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "what a session is asked for can't be read");
+                return;
+            }
+        };
+        let now = self.context.clock.now();
+        let mut effects = vec![];
+        if row.keep_asked_at.is_some() {
+            // A refusal was known to the one who asked.
+            effects.extend(self.change(|life| life.extend(now)).unwrap_or_default());
+        }
+        if let Some(reason) = row.end_asked.as_deref().and_then(|text| text.parse().ok()) {
+            effects.extend(self.change(|life| life.ask_end(now, reason)));
+        }
+        self.carry_out(effects).await;
+        if (row.end_asked.is_some() || row.keep_asked_at.is_some())
+            && !self.lost
+            && let Err(error) = row::answered(&self.context.db, &self.lease, &row).await
+        {
+            tracing::warn!(session = %self.id, %error, "that a session did what it was asked for can't be written");
+        }
+    }
+
+    /// Shows other servers what is not in the row.
+    async fn show(&mut self) {
+        let told = Told::by(&self.live.borrow());
+        if self.lost || !self.context.replicas.several() || self.shown.as_ref() == Some(&told) {
+            self.show_at = None;
+            return;
+        }
+        let now = self.context.clock.now();
+        if now < self.show_after {
+            self.show_at = Some(self.show_after);
+            return;
+        }
+        self.show_after = now + SHOW_GAP;
+        // Again at the next change, where it fails.
+        self.show_at = None;
+        match serde_json::to_string(&told) {
+            Ok(body) => match row::show(&self.context.db, self.id, &self.lease, body).await {
+                Ok(_) => self.shown = Some(told),
+                Err(error) => {
+                    tracing::warn!(session = %self.id, %error, "other servers can't be shown how a session is");
+                    self.show_at = Some(self.show_after);
+                }
+            },
+            Err(error) => tracing::error!(session = %self.id, %error, "a report can't be written as JSON"),
         }
     }
 

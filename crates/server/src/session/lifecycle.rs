@@ -13,6 +13,7 @@
 
 use protocol::agent::{AgentPhase, EndLimits, Supervised};
 use protocol::session::{EndReason, EndStage, SessionStatus, StartStep};
+use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::report::{Report, Restart, supervised};
@@ -227,15 +228,16 @@ pub enum Effect {
 }
 
 /// Something the user should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     pub kind: NoticeKind,
     pub detail: String,
     /// When it happened or, for a warning, will.
+    #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum NoticeKind {
     /// The session's end is near.
@@ -260,6 +262,21 @@ pub struct Found {
     pub expires_at: OffsetDateTime,
     /// An end that had begun.
     pub end: Option<(EndReason, Option<String>)>,
+}
+
+/// What a keeper knows beyond the row, and shows to other servers. See the fields of `Lifecycle` and `Idle`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo {
+    #[serde(with = "time::serde::rfc3339")]
+    watched_since: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    input_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    kept_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    idle_warned: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    warned: Option<OffsetDateTime>,
 }
 
 impl Lifecycle {
@@ -319,6 +336,45 @@ impl Lifecycle {
             restarts: Restarts::default(),
         };
         (life, vec![Effect::Probe, Effect::Follow])
+    }
+
+    /// A session that another server looks after, as it shows it: to be looked at.
+    #[must_use]
+    pub fn seen(
+        rules: Rules,
+        now: OffsetDateTime,
+        found: Found,
+        ended_at: Option<OffsetDateTime>,
+        memo: Option<&Memo>,
+    ) -> Self {
+        let (mut life, _theirs) = Self::find(rules, now, found);
+        if let Some(memo) = memo {
+            life.watched_since = memo.watched_since;
+            life.idle.input_at = memo.input_at;
+            life.idle.kept_at = memo.kept_at;
+            life.idle.warned = memo.idle_warned;
+            life.warned = memo.warned;
+        }
+        if ended_at.is_some() {
+            let end = life.end().cloned();
+            let evicted =
+                || End { reason: EndReason::Evicted, detail: planned(EndReason::Evicted).to_owned(), failed: false };
+            life.phase = Phase::Ended { end: end.unwrap_or_else(evicted) };
+            life.ended_at = ended_at;
+        }
+        life
+    }
+
+    /// What is known beyond the row.
+    #[must_use]
+    pub fn memo(&self) -> Memo {
+        Memo {
+            watched_since: self.watched_since,
+            input_at: self.idle.input_at,
+            kept_at: self.idle.kept_at,
+            idle_warned: self.idle.warned,
+            warned: self.warned,
+        }
     }
 
     #[must_use]

@@ -11,14 +11,24 @@ use protocol::session::EndReason;
 use super::lifecycle::{Rules, Silence};
 use super::{Owner, Sessions, keeper, row};
 use crate::ids::SessionId;
+use crate::replicas::Tenure;
 
 /// Between two rounds. What is found then was left by a crash or a failed removal, so nobody waits for it.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Until the first round is tried again when the database or the driver fails.
 const RETRY: Duration = Duration::from_secs(2);
+/// Between two looks for sessions of servers that are gone.
+const TAKE_INTERVAL: Duration = Duration::from_secs(1);
+/// Removing what is left over, see `Replicas::begin_chore`.
+const CHORE: &str = "sandboxes";
 
 pub(super) async fn run(owner: Weak<Owner>) {
+    let Some(mut tenures) = owner.upgrade().map(|owner| owner.context.replicas.tenures()) else { return };
     loop {
+        // Without a right to write there is nothing to do.
+        if tenures.wait_for(Tenure::holds).await.is_err() {
+            return;
+        }
         let Some(owner) = owner.upgrade() else { return };
         let pause = match Sessions(owner).reconcile().await {
             Ok(()) => INTERVAL,
@@ -31,26 +41,77 @@ pub(super) async fn run(owner: Weak<Owner>) {
     }
 }
 
+/// Takes the sessions of servers that are gone, until the application ends. PostgreSQL only.
+pub(super) async fn take_over(owner: Weak<Owner>) {
+    let Some(mut tenures) = owner.upgrade().map(|owner| owner.context.replicas.tenures()) else { return };
+    loop {
+        let Some(owner) = owner.upgrade() else { return };
+        if let Err(error) = Sessions(owner.clone()).take_all().await {
+            tracing::debug!(%error, "sessions without a keeper can't be taken; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TAKE_INTERVAL) => {}
+            () = owner.left.notified() => {}
+            _ = tenures.changed() => {}
+        }
+    }
+}
+
 impl Sessions {
+    /// Takes what has no living keeper.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub(super) async fn take_all(&self) -> Result<(), sea_orm::DbErr> {
+        let context = &self.0.context;
+        loop {
+            let tenure = context.replicas.tenure();
+            if self.0.leaving.is_cancelled() {
+                return Ok(());
+            }
+            let taken = row::take(&context.db, &tenure, None).await?;
+            if taken.is_empty() {
+                return Ok(());
+            }
+            for row in taken {
+                metrics::counter!("gimp_platform_sessions_taken_total").increment(1);
+                tracing::info!(session = %row.id, status = row.status, "session without a keeper taken");
+                self.keep_found(row, tenure.clone());
+            }
+        }
+    }
+
     /// One round: a keeper for every row that has not ended, an end for every sandbox without such a row and for
-    /// sessions of users who were deactivated.
+    /// sessions of users who were deactivated. The last two on one server only.
     ///
     /// # Errors
     /// When the database or the driver fails.
     pub async fn reconcile(&self) -> anyhow::Result<()> {
-        // In this order: a row is always made before its sandbox.
-        let sandboxes = self.0.context.driver.list().await?;
-        let rows = row::active(&self.0.context.db).await?;
-        let strays: Vec<_> =
-            sandboxes.into_iter().filter(|sandbox| rows.iter().all(|row| row.id != sandbox.0)).collect();
-        for row in rows {
-            if self.handle(SessionId(row.id)).is_none() {
-                tracing::info!(session = %row.id, status = row.status, "session of an earlier run found");
-                self.keep_found(row);
+        let context = &self.0.context;
+        if context.replicas.several() {
+            self.take_all().await?;
+        }
+        {
+            // A row that is being made here has its keeper in a moment.
+            let _nothing_begins = self.0.creating.acquire().await?;
+            let tenure = context.replicas.tenure();
+            for row in row::kept(&context.db, &tenure).await? {
+                if self.commands(SessionId(row.id)).is_none() {
+                    tracing::info!(session = %row.id, status = row.status, "session of an earlier run found");
+                    self.keep_found(row, tenure.clone());
+                }
             }
         }
+        let Some(chore) = context.replicas.begin_chore(&context.db, CHORE).await? else { return Ok(()) };
+        // What follows may take long, and is right whoever does it: what has ended never comes back.
+        chore.commit().await?;
+        // In this order: a row is always made before its sandbox.
+        let sandboxes = context.driver.list().await?;
+        let rows = row::active(&context.db).await?;
+        let strays: Vec<_> =
+            sandboxes.into_iter().filter(|sandbox| rows.iter().all(|row| row.id != sandbox.0)).collect();
         for stray in strays {
-            if self.handle(stray).is_none() {
+            if self.commands(stray).is_none() {
                 self.retire(stray);
             }
         }

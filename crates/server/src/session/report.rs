@@ -2,6 +2,7 @@
 //! bounded, cleaned and never believed beyond what is written here.
 
 use protocol::agent::{AgentPhase, AgentStatus, Capabilities, Document, MAX_DOCUMENTS, Supervised};
+use serde::{Deserialize, Serialize};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -17,7 +18,7 @@ const MAX_PATH: usize = 4096;
 const MAX_IDLE_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// A checked `AgentStatus`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub phase: AgentPhase,
     /// Time without human input.
@@ -32,8 +33,9 @@ pub struct Report {
     pub unattended: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
+    #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     pub what: Supervised,
     /// Plain words, e.g. "killed by signal 9".

@@ -77,7 +77,7 @@ pub(crate) async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 /// on. The clients speak to the new one afterwards.
 pub(crate) async fn restart(app: &mut TestApp, clients: &mut [&mut Client]) {
     stop(app).await;
-    begin_again(app, clients);
+    begin_again(app, clients).await;
 }
 
 /// Ends the server; sessions live on.
@@ -89,6 +89,7 @@ pub(crate) async fn stop(app: &TestApp) {
 pub(crate) fn next_run(app: &mut TestApp) {
     let background = crate::state::Background::default();
     let old = &app.app;
+    let replicas = old.replicas.again();
     let sessions = crate::session::Sessions::new(
         old.settings.clone(),
         old.db.clone(),
@@ -96,13 +97,15 @@ pub(crate) fn next_run(app: &mut TestApp) {
         old.driver.clone(),
         old.workspaces.clone(),
         background.clone(),
+        replicas.clone(),
     );
-    app.app = crate::state::App { sessions, background, ..old.clone() };
+    app.app = crate::state::App { sessions, background, replicas, ..old.clone() };
 }
 
 /// The next run of the server.
-pub(crate) fn begin_again(app: &mut TestApp, clients: &mut [&mut Client]) {
+pub(crate) async fn begin_again(app: &mut TestApp, clients: &mut [&mut Client]) {
     next_run(app);
+    app.app.replicas.join().await.expect("there is no other server");
     app.app.start();
     let router = crate::api::router(app.app.clone());
     for client in clients {
@@ -158,4 +161,20 @@ impl Events {
             }
         }
     }
+}
+
+/// Whether a keeper of that tenure may write the row of a session that was never taken over.
+pub(crate) async fn store_as(
+    db: &impl sea_orm::ConnectionTrait,
+    session: SessionId,
+    tenure: &crate::replicas::Tenure,
+) -> bool {
+    use super::{Lifecycle, row};
+    let found = sea_orm::EntityTrait::find_by_id(session.0);
+    let found: sea_orm::Select<crate::db::entity::session::Entity> = found;
+    let found = found.one(db).await.expect("reads").expect("a row");
+    let rules = super::Rules::new(&crate::config::Settings::default());
+    let life = Lifecycle::seen(rules, found.created_at, row::found(&found), None, None);
+    let lease = row::Lease { tenure: tenure.clone(), term: 1 };
+    row::store(db, session, &lease, &row::Columns::of(&life)).await.expect("is answered") == row::Stored::Yes
 }

@@ -333,7 +333,7 @@ async fn what_ended_while_the_server_was_away_has_its_reason() {
     agent.end_by_itself(EndReason::User);
     eventually("it is gone", || !matches!(fake(&app).presence(quit_session), Presence::Present)).await;
     fake(&app).session(killed_session).unwrap().kill_sandbox();
-    begin_again(&mut app, &mut [&mut ada, &mut ben]);
+    begin_again(&mut app, &mut [&mut ada, &mut ben]).await;
     let ended = end_of(&app, &mut ada, &quit).await;
     assert_eq!((&ended["status"], &ended["endReason"]), (&json!("stopped"), &json!("user")));
     let ended = end_of(&app, &mut ben, &killed).await;
@@ -360,7 +360,7 @@ async fn a_start_that_no_server_came_to_is_begun_by_the_next() {
     let id = start(&mut ada).await;
     stop(&app).await;
     fake(&app).behave(|behaviour| behaviour.hang_in_step = None);
-    begin_again(&mut app, &mut [&mut ada]);
+    begin_again(&mut app, &mut [&mut ada]).await;
     running(&app, &mut ada, &id).await;
 }
 
@@ -368,6 +368,8 @@ async fn a_start_that_no_server_came_to_is_begun_by_the_next() {
 async fn begun_a_moment_ago(app: &mut TestApp) {
     stop(app).await;
     next_run(app);
+    app.app.replicas.join().await.unwrap();
+    app.app.background.spawn(app.app.replicas.clone().run());
 }
 
 #[tokio::test]
@@ -516,7 +518,7 @@ async fn a_database_that_is_late_is_waited_for() {
     let (id, _) = started(&app, &mut ada).await;
     stop(&app).await;
     app.app.db.execute_unprepared("ALTER TABLE sessions RENAME TO hidden").await.unwrap();
-    begin_again(&mut app, &mut [&mut ada]);
+    begin_again(&mut app, &mut [&mut ada]).await;
     eventually("it is noticed", || app.log().contains("sessions could not be reconciled")).await;
     app.app.db.execute_unprepared("ALTER TABLE hidden RENAME TO sessions").await.unwrap();
     let session = SessionId(id.parse().unwrap());
@@ -535,7 +537,7 @@ async fn what_is_dead_without_a_row_is_just_removed() {
     stop(&app).await;
     entity::session::Entity::delete_many().exec(&app.app.db).await.unwrap();
     let mut app = app;
-    begin_again(&mut app, &mut [&mut ada, &mut ben]);
+    begin_again(&mut app, &mut [&mut ada, &mut ben]).await;
     eventually("it is gone", || fake(&app).session(dead).is_none()).await;
     eventually("it is gone as well", || fake(&app).session(hanging).is_none()).await;
 }

@@ -13,7 +13,7 @@ use sea_orm::{ConnectionTrait, Database};
 use uuid::Uuid;
 
 /// A database of one test, removed with it.
-pub(super) struct TestDatabase {
+pub(crate) struct TestDatabase {
     folder: PathBuf,
     name: String,
 }
@@ -26,14 +26,58 @@ impl TestDatabase {
             Ok("postgres") => {}
             Ok(other) => panic!("TEST_DATABASE is sqlite or postgres, not {other}"),
         }
+        Some(Self::on_postgres().await)
+    }
+
+    /// A fresh one.
+    pub async fn on_postgres() -> Self {
         let folder = tokio::task::spawn_blocking(cluster).await.expect("no panic");
+        Self::in_folder(folder).await
+    }
+
+    async fn in_folder(folder: PathBuf) -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
         run(&folder, &format!("CREATE DATABASE {name}")).await;
-        Some(Self { folder, name })
+        Self { folder, name }
     }
 
     pub fn url(&self) -> String {
         url(&self.folder, &self.name)
+    }
+}
+
+/// A PostgreSQL of one test's own, which it may stop.
+pub(crate) struct Cluster(PathBuf);
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("gimp-platform-postgres-{}", Uuid::new_v4().simple()));
+        let started = folder.clone();
+        tokio::task::spawn_blocking(move || start(&started, std::process::id(), SAFE)).await.expect("no panic");
+        Self(folder)
+    }
+
+    pub async fn database(&self) -> TestDatabase {
+        TestDatabase::in_folder(self.0.clone()).await
+    }
+
+    /// As by kill -9.
+    pub fn kill(&self) {
+        self.control(&["stop", "--mode=immediate", "--wait", "--silent"]);
+    }
+
+    pub fn start_again(&self) {
+        self.control(&["start", "--wait", "--silent", "-o", &options(&self.0, SAFE), "-l"]);
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let mut command = run_as(unprivileged(), programs().join("pg_ctl"));
+        command.args(arguments);
+        if arguments.ends_with(&["-l"]) {
+            command.arg(self.0.join("log"));
+        }
+        command.arg("-D").arg(self.0.join("data")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(command.status().expect("pg_ctl runs").success(), "{arguments:?}");
     }
 }
 
@@ -66,13 +110,13 @@ fn cluster() -> PathBuf {
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("the lock");
     if !folder.join("ready").exists() {
-        start(&folder, runner);
+        start(&folder, runner, FAST);
         File::create(folder.join("ready")).expect("a mark");
     }
     folder
 }
 
-fn start(folder: &Path, runner: u32) {
+fn start(folder: &Path, runner: u32, commits: &str) {
     let data = folder.join("data");
     // Left by an earlier run whose watcher was killed, under a runner's pid that came round again.
     let _ = fs::remove_dir_all(folder);
@@ -92,11 +136,7 @@ fn start(folder: &Path, runner: u32) {
         .output()
         .expect("initdb runs");
     assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
-    let options = format!(
-        "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c synchronous_commit=off \
-         -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB",
-        folder.display()
-    );
+    let options = options(folder, commits);
     let started = run_as(owner, bin.join("pg_ctl"))
         .args(["start", "--wait", "--silent", "-o", &options, "-l"])
         .arg(folder.join("log"))
@@ -111,8 +151,8 @@ fn start(folder: &Path, runner: u32) {
 
     // In a session of its own: a test's time-out must not end it.
     let script = r#"
-        read -r server < "$2/data/postmaster.pid"
         while [ -d "/proc/$1" ]; do sleep 0.5; done
+        read -r server < "$2/data/postmaster.pid"
         kill -QUIT "$server"
         while [ -d "/proc/$server" ]; do sleep 0.1; done
         rm -rf "$2" "$2.lock""#;
@@ -124,6 +164,19 @@ fn start(folder: &Path, runner: u32) {
         .stderr(Stdio::null())
         .status()
         .expect("the watcher runs");
+}
+
+/// What is committed may be lost with the server, which nobody kills.
+const FAST: &str = "off";
+/// What is committed outlives the server, though not the machine.
+const SAFE: &str = "on";
+
+fn options(folder: &Path, commits: &str) -> String {
+    format!(
+        "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c synchronous_commit={commits} \
+         -c full_page_writes=off -c max_connections=400 -c shared_buffers=64MB",
+        folder.display()
+    )
 }
 
 /// PostgreSQL refuses to run as root: its own user does it then.

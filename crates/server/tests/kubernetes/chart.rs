@@ -15,6 +15,9 @@ use super::harness::{Stage, from_json};
 pub fn rendered(stage: &Stage, values: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../deploy/helm/rendered/{values}.yaml"));
     let text = std::fs::read_to_string(path).expect("reads").replace("gimp-sessions", &stage.namespace);
+    // The same kinds under the names that this older cluster knows them by.
+    let text = text.replace("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n");
+    let text = text.replace("apiVersion: autoscaling/v2\n", "apiVersion: autoscaling/v2beta2\n");
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("YAML");
     documents.into_iter().filter(|document| !document.is_null()).collect()
 }

@@ -138,17 +138,28 @@ impl Stage {
     /// Of a user whose volume there is.
     pub async fn request(&self) -> StartRequest {
         let request = self.request_without_volume();
+        self.volume_for(request.user, "64Mi").await;
+        request
+    }
+
+    /// There is a volume for a user.
+    pub async fn volume_for(&self, user: UserId, size: &str) {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
-        let claim = json!({"kind": "PersistentVolumeClaim", "namespace": self.namespace, "name": claim(&request)});
+        let name = format!("user-storage-{user}");
+        let claim = json!({"kind": "PersistentVolumeClaim", "namespace": self.namespace, "name": name});
         let volume = json!({
-            "metadata": {"name": format!("{}-{}", self.namespace, request.user)},
+            "metadata": {"name": format!("{}-{user}", self.namespace)},
             "spec": {
-                "capacity": {"storage": "64Mi"}, "accessModes": ["ReadWriteOnce"], "claimRef": claim,
+                "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "claimRef": claim,
                 "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/nonexistent"},
             },
         });
         volumes.create(&PostParams::default(), &from_json(volume)).await.expect("a volume");
-        request
+    }
+
+    /// Of the agents' tokens.
+    pub fn key_path(&self) -> PathBuf {
+        self.keys.path().join("key")
     }
 
     /// Of a user who had a session before: nobody has to wait for the volume.

@@ -28,13 +28,12 @@ struct Log {
 }
 
 impl Server {
-    /// Starts it with the fake driver on free ports and waits for its greeting.
+    /// Starts it on free ports, unless it is told otherwise with the fake driver, and waits for its greeting.
     pub fn start(arguments: &[&str]) -> Self {
         let data = tempfile::Builder::new().prefix("gimp-platform-test-").tempdir().unwrap();
-        let mut all: Vec<String> =
-            ["serve", "--driver", "fake", "--bcrypt-cost", "4", "--data-dir"].map(str::to_owned).into();
+        let mut all: Vec<String> = ["serve", "--bcrypt-cost", "4", "--data-dir"].map(str::to_owned).into();
         all.push(data.path().to_str().unwrap().to_owned());
-        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--metrics-listen", "off")] {
+        for (flag, value) in [("--driver", "fake"), ("--listen", "127.0.0.1:0"), ("--metrics-listen", "off")] {
             if !arguments.contains(&flag) {
                 all.extend([flag.to_owned(), value.to_owned()]);
             }

@@ -342,7 +342,7 @@ async fn what_has_expired_is_removed() {
     browser.post("/api/v1/auth/login", wrong).await.expect_problem(401, "auth.wrongCredentials");
     admin.post(&format!("{}/reset-link", path(&admin)), json!({})).await.expect(200);
     admin.post("/api/v1/admin/invites", json!({"expiresInHours": 1})).await.expect(201);
-    assert_eq!(prune::prune(&app.app).await.unwrap(), 0, "everything is still good");
+    assert_eq!(prune::prune(&app.app.db, app.clock.now()).await.unwrap(), 0, "everything is still good");
     let counts = async || {
         [
             token::Entity::find().count(db).await.unwrap(),
@@ -354,14 +354,14 @@ async fn what_has_expired_is_removed() {
     };
     assert_eq!(counts().await, [3, 2, 1, 1, 1]);
     app.clock.advance(Duration::hours(3));
-    prune::prune(&app.app).await.unwrap();
+    prune::prune(&app.app.db, app.clock.now()).await.unwrap();
     assert_eq!(counts().await, [2, 2, 1, 0, 1], "the access token and the link");
     browser.post("/api/v1/auth/refresh", json!({})).await.expect(200);
     app.clock.advance(Duration::days(31));
-    prune::prune(&app.app).await.unwrap();
+    prune::prune(&app.app.db, app.clock.now()).await.unwrap();
     assert_eq!(counts().await, [1, 1, 0, 0, 0], "only the administrator's token of a year is left");
     admin.get(USERS).await.expect(200);
     admin.post("/api/v1/auth/logout", json!({})).await.expect(204);
-    prune::prune(&app.app).await.unwrap();
+    prune::prune(&app.app.db, app.clock.now()).await.unwrap();
     assert_eq!(counts().await, [0; 5]);
 }

@@ -42,7 +42,7 @@ pub struct PartialResources {
         (status = 409, description = "session.exists, with the sessionId of the one that runs"),
         (status = 422, description = "invalid"),
         (status = 429, description = "rateLimited"),
-        (status = 503, description = "session.machineFull, stopping"),
+        (status = 503, description = "session.machineFull, stopping, unavailable"),
     ),
 )]
 pub async fn create(

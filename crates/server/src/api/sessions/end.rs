@@ -22,7 +22,7 @@ use crate::state::App;
         (status = 202, body = Session),
         (status = 401, description = "auth.signedOut"),
         (status = 404, description = "notFound"),
-        (status = 503, description = "stopping"),
+        (status = 503, description = "stopping, unavailable"),
     ),
 )]
 pub async fn end(

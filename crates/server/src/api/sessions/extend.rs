@@ -19,7 +19,7 @@ use crate::state::App;
         (status = 401, description = "auth.signedOut"),
         (status = 404, description = "notFound"),
         (status = 409, description = "session.notRunning, session.longestTime"),
-        (status = 503, description = "stopping"),
+        (status = 503, description = "stopping, unavailable"),
     ),
 )]
 pub async fn extend(

@@ -27,7 +27,9 @@ impl From<CommandError> for Problem {
             CommandError::Refused(refusal) => refusal.into(),
             CommandError::Unknown => Self::not_found("session"),
             CommandError::Stopping => stopping(),
-            CommandError::Db(_) | CommandError::NotStored => Self::internal(error),
+            CommandError::Unkept => unkept(),
+            CommandError::Db(error) => error.into(),
+            CommandError::NotStored => Self::internal(error),
         }
     }
 }
@@ -49,7 +51,8 @@ impl From<CreateError> for Problem {
             .retry_after(FULL_RETRY),
             CreateError::TooOften(limited) => limited.into(),
             CreateError::Closing => stopping(),
-            CreateError::Db(_) => Self::internal(error),
+            CreateError::Unkept => unkept(),
+            CreateError::Db(error) => error.into(),
         }
     }
 }
@@ -69,6 +72,11 @@ impl From<AgentError> for Problem {
             }
         }
     }
+}
+
+/// As when the database does not answer: it passes by itself.
+fn unkept() -> Problem {
+    Problem::away("Sessions can't be begun or changed at the moment. Try again in some seconds.")
 }
 
 fn stopping() -> Problem {

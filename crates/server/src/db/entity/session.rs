@@ -27,6 +27,11 @@ pub struct Model {
     pub screen_width: i32,
     pub screen_height: i32,
     pub screen_scale: f32,
+    pub keeper: Option<Uuid>,
+    pub keeper_term: Option<i64>,
+    pub term: i64,
+    pub end_asked: Option<String>,
+    pub keep_asked_at: Option<OffsetDateTime>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

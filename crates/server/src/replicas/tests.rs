@@ -1,0 +1,340 @@
+//! Two servers in one process, each with its own tasks, connections and identity, on one real PostgreSQL. Their fake driver is
+//! one, as a cluster is. That a process dies is tested with processes, in `tests/kubernetes/replicas.rs`.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectionTrait, EntityTrait, TransactionTrait};
+use serde_json::{Value, json};
+
+use super::{LEASE, Replicas};
+use crate::config::{DriverKind, Secret, Settings};
+use crate::db::entity::session::Entity;
+use crate::driver::Presence;
+use crate::ids::SessionId;
+use crate::session::testing::{Events, end_of, eventually, fake, running, start, started, until};
+use crate::test_app::{Client, Cluster, TestApp};
+
+/// How soon what changed on one server is seen on another.
+const SOON: Duration = Duration::from_secs(1);
+
+async fn two() -> (TestApp, TestApp) {
+    let one = TestApp::on_postgres().await;
+    let two = one.beside().await;
+    ready(&one).await;
+    ready(&two).await;
+    (two, one)
+}
+
+async fn ready(app: &TestApp) {
+    let ready = async {
+        while app.client().get("/readyz").await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LEASE, ready).await.expect("is ready");
+}
+
+/// As if its process were killed: nothing of it runs on, and it tells nobody.
+fn die(app: &TestApp) {
+    app.app.background.cancel();
+}
+
+async fn keeper(app: &TestApp, session: SessionId) -> (Option<uuid::Uuid>, i64) {
+    let row = Entity::find_by_id(session.0).one(&app.app.db).await.unwrap().unwrap();
+    (row.keeper, row.term)
+}
+
+async fn kept_by(app: &TestApp, session: SessionId) {
+    let us = Some(app.app.replicas.0.id);
+    let deadline = Instant::now() + 4 * LEASE;
+    while keeper(app, session).await.0 != us {
+        assert!(Instant::now() < deadline, "never taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn soon<T>(what: &str, so: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, so).await.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
+}
+
+#[tokio::test]
+async fn any_server_serves_any_session() {
+    let (two, one) = two().await;
+    let mut here = one.user("ada@example.org").await;
+    let mut there = two.same_user(&here);
+    let mut seen = Events::open(&mut there).await;
+    let (id, session) = started(&one, &mut here).await;
+    soon("it runs", seen.until("session", |it| it["id"] == *id && it["status"] == "running")).await;
+    let path = format!("/api/v1/sessions/{id}");
+
+    // Whoever has just heard that it runs may look at it anywhere, also where the message has not come yet.
+    two.app.sessions.live(session).expect("is known");
+    let late = Entity::find_by_id(session.0).one(&one.app.db).await.unwrap().unwrap();
+    two.app.sessions.see(crate::db::entity::session::Model { started_at: None, ..late }, None);
+    assert!(two.app.sessions.watch(session).await.unwrap().borrow().life.usable().is_err());
+    there.put(&format!("{path}/screen"), json!({"width": 800, "height": 600, "scale": 1.0})).await.expect(200);
+
+    // What is in no row comes as well.
+    let agent = fake(&one).session(session).unwrap();
+    agent.restart_gimp("killed by signal 9");
+    let notice = soon("a notice", seen.until("notice", |it| it["kind"] == "restarted")).await;
+    assert_eq!(notice["sessionId"], *id);
+    let told = async {
+        while there.get(&format!("{path}/status")).await.expect(200)["restarts"][0]["what"] != "gimp" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("the agent's words", told).await;
+    agent.restarted_gimp();
+    let ours = here.get(&format!("{path}/status")).await.expect(200);
+    let theirs = there.get(&format!("{path}/status")).await.expect(200);
+    assert_eq!((&ours["gimpVersion"], &ours["capabilities"]), (&theirs["gimpVersion"], &theirs["capabilities"]));
+
+    // Its keeper does what it is asked for here.
+    one.clock.advance(time::Duration::minutes(10));
+    let before = here.get(&path).await.expect(200)["expiresAt"].clone();
+    let extended = there.post(&format!("{path}/extend"), json!({})).await.expect(200);
+    assert!(extended["expiresAt"].as_str() > before.as_str(), "{extended}");
+    let ending = there.delete(&path).await.expect(202);
+    assert_eq!(ending["endReason"], "user");
+    end_of(&one, &mut here, &id).await;
+    soon("its end", seen.until("session", |it| it["endedAt"].is_string())).await;
+    there.post(&format!("{path}/extend"), json!({})).await.expect_problem(409, "session.notRunning");
+    assert!(two.app.sessions.live(session).is_none());
+    assert_eq!(keeper(&one, session).await.1, 1, "it had one keeper all the time");
+}
+
+#[tokio::test]
+async fn servers_that_begin_and_end_the_same_session_at_once_make_one_of_it() {
+    let (two, one) = two().await;
+    let mut here = one.user("ada@example.org").await;
+    let mut there = two.same_user(&here);
+    for _ in 0..8 {
+        let (a, b) = tokio::join!(here.post("/api/v1/sessions", json!({})), there.post("/api/v1/sessions", json!({})));
+        let mut statuses = [a.status(), b.status()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409]);
+        let (made, refused) = if a.status() == 201 { (a, b) } else { (b, a) };
+        let id = made.expect(201)["id"].as_str().unwrap().to_owned();
+        assert_eq!(refused.expect_problem(409, "session.exists")["sessionId"], *id);
+        running(&two, &mut there, &id).await;
+        assert_eq!(fake(&one).list().len(), 1);
+        let path = format!("/api/v1/sessions/{id}");
+        let (a, b) = tokio::join!(here.delete(&path), there.delete(&path));
+        assert_eq!((a.status(), b.status()), (202, 202));
+        end_of(&one, &mut here, &id).await;
+        eventually("nothing is left", || fake(&one).list().is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_dead_server_go_to_another_in_seconds() {
+    let (two, one) = two().await;
+    let mut there = two.user("ada@example.org").await;
+    let mut here = one.same_user(&there);
+    let (id, session) = started(&two, &mut there).await;
+    let mut picture = one.app.sessions.watch(session).await.unwrap();
+    die(&two);
+    let died = Instant::now();
+    // Asked for meanwhile: it happens once somebody looks after the session.
+    let path = format!("/api/v1/sessions/{id}/extend");
+    one.clock.advance(time::Duration::minutes(10));
+    here.post(&path, json!({})).await.expect(200);
+    kept_by(&one, session).await;
+    assert!(died.elapsed() < LEASE + Duration::from_secs(2), "{:?}", died.elapsed());
+    assert_eq!(fake(&one).presence(session), Presence::Present, "nothing happened to it");
+    // It is followed, and whoever looked at it before looks at it still.
+    let mut events = Events::open(&mut here).await;
+    eventually("its agent is heard", || picture.borrow_and_update().report.is_some()).await;
+    fake(&one).session(session).unwrap().restart_gimp("killed by signal 9");
+    events.until("notice", |it| it["kind"] == "restarted").await;
+    here.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+    end_of(&one, &mut here, &id).await;
+    assert!(picture.wait_for(|_| false).await.is_err(), "the channel closes at the end");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_in_order_hands_its_sessions_over_at_once() {
+    let (two, one) = two().await;
+    let mut there = two.user("ada@example.org").await;
+    let (id, session) = started(&two, &mut there).await;
+    assert_eq!(two.client().get("/readyz").await.expect(200)["servers"], "ok");
+    let left = Instant::now();
+    two.app.background.leave();
+    two.app.sessions.leave();
+    two.app.replicas.leave().await;
+    kept_by(&one, session).await;
+    assert!(left.elapsed() < SOON, "{:?}", left.elapsed());
+    // It still answers, and begins nothing.
+    assert_eq!(two.client().get("/readyz").await.json()["servers"], "ending");
+    assert_eq!(there.get(&format!("/api/v1/sessions/{id}")).await.expect(200)["status"], "running");
+    there.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+    end_of(&one, &mut one.same_user(&there), &id).await;
+    there.post("/api/v1/sessions", json!({})).await.expect_problem(503, "stopping");
+}
+
+#[tokio::test]
+async fn a_server_whose_lease_has_ended_in_the_database_is_refused_and_takes_no_harm() {
+    let (two, one) = two().await;
+    let mut there = two.user("ada@example.org").await;
+    let (id, session) = started(&two, &mut there).await;
+    // As where it stood still for long: by its own clock all is well.
+    let late = format!("UPDATE servers SET until = clock_timestamp() WHERE id = '{}'", two.app.replicas.0.id);
+    let before = keeper(&one, session).await.1;
+    two.app.db.execute_unprepared(&late).await.unwrap();
+    let taken = async {
+        while keeper(&one, session).await.1 == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LEASE, taken).await.expect("somebody takes it");
+    // One of them looks after it, and the other asks that one.
+    for (app, client) in [(&one, &mut one.same_user(&there)), (&two, &mut there)] {
+        one.clock.advance(time::Duration::minutes(1));
+        client.post(&format!("/api/v1/sessions/{id}/extend"), json!({})).await.expect(200);
+        assert_eq!(client.get(&format!("/api/v1/sessions/{id}")).await.expect(200)["status"], "running");
+        ready(app).await;
+    }
+    assert_eq!(fake(&one).list(), [session]);
+    there.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+    end_of(&two, &mut there, &id).await;
+}
+
+#[tokio::test]
+async fn chores_are_done_by_one_server() {
+    let (two, one) = two().await;
+    let chore = async |app: &TestApp| app.app.replicas.begin_chore(&app.app.db, "test").await.unwrap();
+    let held = chore(&one).await.expect("nobody has it");
+    let waiting = tokio::time::timeout(Duration::from_millis(300), chore(&two)).await;
+    assert!(waiting.is_err(), "it waits while the work goes on");
+    held.commit().await.unwrap();
+    assert!(chore(&two).await.is_none(), "the other lives");
+    assert!(chore(&one).await.is_some());
+    one.app.replicas.leave().await;
+    assert!(chore(&one).await.is_none() && chore(&two).await.is_some());
+}
+
+#[tokio::test]
+async fn a_server_with_processes_of_its_own_is_alone() {
+    let one = TestApp::on_postgres().await;
+    let data = tempfile::tempdir().unwrap();
+    crate::data_dir::prepare(data.path()).unwrap();
+    let url = one.app.settings.database_url.as_ref().unwrap().expose().to_owned();
+    let settings = Settings {
+        driver: DriverKind::Local,
+        data_dir: data.path().to_owned(),
+        database_url: Some(Secret::new(url)),
+        ..Settings::default()
+    };
+    let local = Replicas::new(&settings, &one.app.db).await.unwrap();
+    let error = local.join().await.expect_err("sessions are processes of its machine").to_string();
+    assert!(error.contains("Several servers need the driver kubernetes"), "{error}");
+    assert!(!local.tenure().holds());
+    // One that was killed a moment ago is waited for.
+    die(&one);
+    local.join().await.expect("the other is gone");
+    assert!(local.tenure().holds());
+}
+
+/// PostgreSQL dies under load: what was answered holds, what could not be done says so and when to try again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_dies_loses_and_doubles_nothing() {
+    let cluster = Cluster::start().await;
+    let one = TestApp::on(Some(cluster.database().await), |_| {}).await;
+    let two = one.beside().await;
+    let mut running_before = one.user("running@example.org").await;
+    let (kept, session) = started(&one, &mut running_before).await;
+    let mut picture = two.app.sessions.watch(session).await.unwrap();
+    let mut users: Vec<Client> = vec![];
+    for number in 0..6 {
+        let user = one.user(&format!("user{number}@example.org")).await;
+        users.push(if number % 2 == 0 { user } else { two.same_user(&user) });
+    }
+    let stop = tokio_util::sync::CancellationToken::new();
+    let load: Vec<_> = users
+        .into_iter()
+        .map(|mut user| {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                let (mut made, mut away) = (vec![], 0);
+                while !stop.is_cancelled() {
+                    let answer = user.post("/api/v1/sessions", json!({})).await;
+                    let session = match answer.status() {
+                        201 => answer.expect(201)["id"].clone(),
+                        // It was written, and the answer lost.
+                        409 => answer.expect_problem(409, "session.exists")["sessionId"].clone(),
+                        _ => {
+                            assert!(answer.header("retry-after").is_some());
+                            answer.expect_problem(503, "unavailable");
+                            away += 1;
+                            // Sooner than a browser, which does as it is told.
+                            tokio::time::sleep(Duration::from_millis(300)).await;
+                            continue;
+                        }
+                    };
+                    let id = session.as_str().unwrap().to_owned();
+                    made.push(id.clone());
+                    // Until it is gone.
+                    while !stop.is_cancelled() {
+                        let ended = user.delete(&format!("/api/v1/sessions/{id}")).await;
+                        if ended.status() == 202 && ended.json()["endedAt"].is_string() {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    // Twenty in a minute are allowed.
+                    tokio::time::sleep(Duration::from_millis(600)).await;
+                }
+                (user, made, away)
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::task::block_in_place(|| cluster.kill());
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(one.client().get("/readyz").await.status(), 503);
+    assert!(picture.has_changed().is_ok(), "pictures go on without the database");
+    tokio::task::block_in_place(|| cluster.start_again());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop.cancel();
+    let mut refused = 0;
+    for load in load {
+        let (mut user, made, away) = load.await.unwrap();
+        refused += away;
+        assert!(!made.is_empty());
+        for id in made {
+            user.get(&format!("/api/v1/sessions/{id}")).await.expect(200);
+            user.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+            until(&one, &mut one.same_user(&user), &id, |it: &Value| it["endedAt"].is_string()).await;
+        }
+    }
+    assert!(refused > 0, "nobody noticed");
+    eventually("all but one are gone", || fake(&one).list() == [session]).await;
+    assert_eq!(running_before.get(&format!("/api/v1/sessions/{kept}")).await.expect(200)["status"], "running");
+    picture.borrow_and_update();
+    assert!(start(&mut two.user("after@example.org").await).await.len() > 30);
+    drop(two);
+}
+
+/// Fences, one by one: see `session::row`.
+#[tokio::test]
+async fn a_transaction_from_before_does_not_get_past_the_fence() {
+    let (two, one) = two().await;
+    let mut there = two.user("ada@example.org").await;
+    let (_, session) = started(&two, &mut there).await;
+    let held = two.app.replicas.tenure();
+    die(&two);
+    let tx = two.app.db.begin().await.unwrap();
+    tx.execute_unprepared("SELECT 1").await.unwrap();
+    assert!(crate::session::testing::store_as(&tx, session, &held).await, "the lease holds");
+    // The row is locked by the write, so nobody takes the session before it is done.
+    let late = format!("UPDATE servers SET until = clock_timestamp() WHERE id = '{}'", two.app.replicas.0.id);
+    one.app.db.execute_unprepared(&late).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(keeper(&one, session).await.1, 1);
+    assert!(!crate::session::testing::store_as(&tx, session, &held).await, "now() is when the transaction began");
+    tx.commit().await.unwrap();
+    kept_by(&one, session).await;
+    assert!(held.holds(), "by the clock of the one that stood still");
+    assert!(!crate::session::testing::store_as(&two.app.db, session, &held).await, "it is another's");
+}
