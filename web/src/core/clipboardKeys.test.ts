@@ -17,6 +17,7 @@ const clipboard = new Clipboard({
   typeWholePaste: (shift) => done.push(shift ? 'type Ctrl+Shift+V' : 'type Ctrl+V'),
   onRemoteText: () => undefined,
   onTooLong: () => done.push('too long'),
+  onImage: (image) => done.push(`image ${image.name}`),
 });
 clipboard.enabled = true;
 
@@ -90,4 +91,22 @@ test('what the middle button pastes is not for the session', () => {
   canvas.dispatchEvent(new PointerEvent('pointerdown', { button: 1, bubbles: true }));
   paste('vermilion');
   expect(done).toEqual([]);
+});
+
+test('a picture from elsewhere is handed over once; after that, and after a copy in the session, GIMP pastes its own', () => {
+  const pasteImage = () => {
+    const data = new DataTransfer();
+    data.items.add(new File(['pixels'], 'shot.png', { type: 'image/png' }));
+    press('v', false);
+    canvas.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+  };
+  document.dispatchEvent(new Event('copy'));
+  pasteImage();
+  expect(done).toEqual(['image shot.png']);
+  pasteImage();
+  expect(done).toEqual(['image shot.png', 'type v']);
+  document.dispatchEvent(new Event('copy'));
+  press('c', false);
+  pasteImage();
+  expect(done).toEqual(['image shot.png', 'type v', 'type v']);
 });
