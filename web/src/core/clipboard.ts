@@ -34,6 +34,8 @@ export class ClipboardOrder {
   #localMayBeNewer = true;
   /** Apart, because text is taken at once, a picture when it is pasted. */
   #imageMayBeNewer = true;
+  /** Size and type of the picture that was taken last. */
+  #lastImage: string | null = null;
 
   localMayHaveChanged(): void {
     this.#localMayBeNewer = true;
@@ -50,10 +52,17 @@ export class ClipboardOrder {
     this.copiedInSession();
   }
 
-  /** Whether a picture of this computer is what is to be pasted: once, and not after a copy in the session. */
-  takeImage(): boolean {
-    const take = this.#imageMayBeNewer;
+  /** Whether a picture of this computer may be what is to be pasted. */
+  get imageMayWait(): boolean {
+    return this.#imageMayBeNewer;
+  }
+
+  /** Whether this picture is what is to be pasted: once, and not after a copy in the session. */
+  takeImage({ size, type }: { size: number; type: string }): boolean {
+    const image = `${size} ${type}`;
+    const take = this.#imageMayBeNewer && image !== this.#lastImage;
     this.#imageMayBeNewer = false;
+    if (take) this.#lastImage = image;
     return take;
   }
 
@@ -163,7 +172,7 @@ export class Clipboard {
     // On a Mac Command+V makes a paste event, and Ctrl+V none; Command is no key that GIMP has.
     const mac = isMac();
     // Pictures come by that event alone.
-    const awaits = mac ? event.metaKey : !this.#readable || this.#noText;
+    const awaits = mac ? event.metaKey : !this.#readable || (this.#noText && this.#order.imageMayWait);
     if (!awaits || (event.repeat && !mac)) return;
     event.stopPropagation();
     if (event.repeat) event.preventDefault();
@@ -178,7 +187,7 @@ export class Clipboard {
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
     const image = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'));
-    if (image && text === '' && this.#order.takeImage()) {
+    if (image && text === '' && this.#order.takeImage(image)) {
       this.#options.onImage(image);
       return;
     }

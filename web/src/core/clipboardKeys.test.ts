@@ -94,19 +94,26 @@ test('what the middle button pastes is not for the session', () => {
 });
 
 test('a picture from elsewhere is handed over once; after that, and after a copy in the session, GIMP pastes its own', () => {
-  const pasteImage = () => {
+  const pasteImage = (pixels: string) => {
     const data = new DataTransfer();
-    data.items.add(new File(['pixels'], 'shot.png', { type: 'image/png' }));
+    data.items.add(new File([pixels], 'shot.png', { type: 'image/png' }));
     press('v', false);
     canvas.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
   };
-  document.dispatchEvent(new Event('copy'));
-  pasteImage();
+  const changedElsewhere = () => document.dispatchEvent(new Event('copy'));
+  changedElsewhere();
+  pasteImage('pixels');
   expect(done).toEqual(['image shot.png']);
-  pasteImage();
-  expect(done).toEqual(['image shot.png', 'type v']);
-  document.dispatchEvent(new Event('copy'));
+  pasteImage('pixels');
+  expect(done.splice(0)).toEqual(['image shot.png', 'type v']);
+  changedElsewhere();
+  pasteImage('pixels');
+  expect(done.splice(0), 'that one has been pasted').toEqual(['type v']);
+  changedElsewhere();
   press('c', false);
-  pasteImage();
-  expect(done).toEqual(['image shot.png', 'type v', 'type v']);
+  pasteImage('other pixels');
+  expect(done.splice(0), 'what was copied in the session is newer').toEqual(['type v']);
+  changedElsewhere();
+  pasteImage('other pixels');
+  expect(done).toEqual(['image shot.png']);
 });
