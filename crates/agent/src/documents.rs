@@ -635,7 +635,7 @@ impl Keeper {
         let in_sight = self.hand().await.in_sight;
         let open = self.run.documents.iter().filter(|(_, known)| known.is_open()).map(|(id, _)| *id);
         let open: Vec<DocumentId> = open.collect();
-        if let [] = *open {
+        if open.is_empty() {
             return Err(WishError::NoDocument);
         }
         let may_be_meant = open.iter().filter(|id| match &in_sight {
