@@ -1,5 +1,7 @@
 //! The agent's HTTP API, as laid down in `protocol::agent`.
 
+mod documents;
+
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -23,6 +25,7 @@ use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
+use crate::gimp::control::ControlError;
 use crate::metrics;
 use crate::session::{Request, Shared};
 use crate::settings::Listen;
@@ -89,6 +92,10 @@ fn router(shared: Shared, token: &str, media: Option<MediaSocket>) -> Router {
         .route(agent::EVENTS_PATH, get(events))
         .route(agent::SCREEN_PATH, put(screen))
         .route(agent::OPEN_PATH, post(open))
+        .route(agent::LAYER_PATH, post(documents::layer))
+        .route(agent::SAVE_PATH, post(documents::save))
+        .route(agent::EXPORT_PATH, post(documents::export))
+        .route(agent::THUMBNAIL_PATH, post(documents::thumbnail))
         .route(agent::WRITES_PATH, put(writes))
         .route(agent::END_PATH, post(end))
         .route(agent::VNC_PATH, get(vnc))
@@ -167,13 +174,7 @@ async fn screen(
 }
 
 async fn open(State(api): State<Api>, JsonBody(request): JsonBody<OpenRequest>) -> Result<StatusCode, Problem> {
-    if api.shared.status.borrow().phase != AgentPhase::Running {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "session.notReady",
-            "GIMP is not ready; try again in a moment.",
-        ));
-    }
+    api.usable()?;
     let home = api.shared.folders.home.clone();
     let file = tokio::task::spawn_blocking(move || file_in_workspace(&home, &request.path)).await;
     let file = file.map_err(|_| Problem::ending())??;
@@ -191,7 +192,8 @@ async fn open(State(api): State<Api>, JsonBody(request): JsonBody<OpenRequest>) 
     documents.touched().await;
     opened.map(|()| StatusCode::NO_CONTENT).map_err(|error| {
         tracing::warn!(%error, "a file could not be opened");
-        Problem::new(StatusCode::BAD_GATEWAY, "gimp.failed", "GIMP did not take the file; it may be busy.")
+        let code = if matches!(error, ControlError::TimedOut) { agent::problem::BUSY } else { agent::problem::FAILED };
+        Problem::new(StatusCode::BAD_GATEWAY, code, "GIMP did not take the file; it may be busy.")
     })
 }
 
@@ -299,18 +301,8 @@ fn wants_upgrade(headers: &HeaderMap, protocol: &str) -> bool {
 
 /// The file a request names, if it is a file and really inside the workspace, links followed.
 fn file_in_workspace(home: &Path, relative: &str) -> Result<PathBuf, Problem> {
-    let invalid = || {
-        let detail = "The path must be relative to the workspace, without `..`.";
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "files.invalidPath", detail)
-    };
     let missing = || Problem::new(StatusCode::NOT_FOUND, "files.notFound", "There is no such file in the workspace.");
-    let path = Path::new(relative);
-    if relative.is_empty() || relative.contains('\0') {
-        return Err(invalid());
-    }
-    if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-        return Err(invalid());
-    }
+    let path = inner_path(relative)?;
     let home = home.canonicalize().map_err(|_| missing())?;
     let file = home.join(path).canonicalize().map_err(|_| missing())?;
     if !file.starts_with(&home) || !file.is_file() {
@@ -319,7 +311,25 @@ fn file_in_workspace(home: &Path, relative: &str) -> Result<PathBuf, Problem> {
     Ok(file)
 }
 
+/// A path that stays below wherever it begins, links aside.
+fn inner_path(relative: &str) -> Result<&Path, Problem> {
+    let path = Path::new(relative);
+    let stays = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if relative.is_empty() || relative.contains('\0') || !stays {
+        let detail = "The path must be relative to the workspace, without `..`.";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, agent::problem::INVALID_PATH, detail));
+    }
+    Ok(path)
+}
+
 impl Api {
+    fn usable(&self) -> Result<(), Problem> {
+        if self.shared.status.borrow().phase == AgentPhase::Running {
+            return Ok(());
+        }
+        Err(Problem::new(StatusCode::CONFLICT, "session.notReady", "GIMP is not ready; try again in a moment."))
+    }
+
     async fn ask(&self, request: Request) -> Result<(), Problem> {
         self.shared.requests.send(request).await.map_err(|_| Problem::ending())
     }

@@ -15,8 +15,9 @@ use protocol::agent::{Document, MAX_DOCUMENTS};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::gimp::link::{Link, LinkError};
+use crate::gimp::link::{Export, Link, LinkError};
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
 use crate::gimp::title;
 use crate::gimp::unsaved::{Saved, display_name, inside};
@@ -63,6 +64,62 @@ pub struct Setup {
     pub activity: Arc<Notify>,
 }
 
+/// What somebody wants to be done with a document. Documents are named by `Document::id`, files by absolute paths.
+#[derive(Debug)]
+pub enum Wish {
+    /// As XCF. None: to its own file.
+    Save {
+        document: String,
+        to: Option<PathBuf>,
+    },
+    Export {
+        document: String,
+        to: PathBuf,
+        quality: Option<u8>,
+        scale: Option<u16>,
+    },
+    Thumbnail {
+        document: String,
+        to: PathBuf,
+        size: u32,
+    },
+    /// None: onto the one that GIMP shows.
+    Layer {
+        document: Option<String>,
+        from: PathBuf,
+    },
+}
+
+/// Why a wish was not carried out. Nothing is lost by any of them.
+#[derive(Debug, thiserror::Error)]
+pub enum WishError {
+    #[error("there is no such document")]
+    NoDocument,
+    #[error("several documents may be meant")]
+    Which,
+    #[error("the document has no file of its own")]
+    NoFile,
+    #[error("GIMP does not answer in time")]
+    Busy,
+    #[error("nothing is known of documents")]
+    Unknown,
+    #[error("GIMP could not do it")]
+    Failed(#[source] LinkError),
+    #[error("the session is ending")]
+    Ending,
+}
+
+impl From<LinkError> for WishError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            error if error.is_no_image() => Self::NoDocument,
+            LinkError::TimedOut => Self::Busy,
+            LinkError::Version(_) => Self::Unknown,
+            LinkError::Gone(_) | LinkError::Refused(_) | LinkError::Garbled => Self::Failed(error),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Command {
     /// A program did something with GIMP's documents.
@@ -71,6 +128,8 @@ enum Command {
         copy: PathBuf,
         answer: oneshot::Sender<bool>,
     },
+    /// The answer is the file that was written or read.
+    Wish(Wish, oneshot::Sender<Result<PathBuf, WishError>>),
     SaveAll(oneshot::Sender<Saved>),
 }
 
@@ -78,6 +137,8 @@ enum Command {
 #[derive(Debug, Clone)]
 pub struct Documents {
     commands: mpsc::Sender<Command>,
+    /// The session ends: what is being done for somebody is in the way.
+    ending: CancellationToken,
 }
 
 impl Documents {
@@ -85,10 +146,12 @@ impl Documents {
         let (commands, receiver) = mpsc::channel(16);
         let told = watch::Sender::new(Told::default());
         let watcher = told.subscribe();
+        let ending = CancellationToken::new();
         let keeper = Keeper {
             setup,
             told,
             commands: receiver,
+            ending: ending.clone(),
             started: Instant::now(),
             last_input: None,
             policy: Policy::default(),
@@ -96,7 +159,7 @@ impl Documents {
             kept: Vec::new(),
         };
         tokio::spawn(keeper.run());
-        (Self { commands }, watcher)
+        (Self { commands, ending }, watcher)
     }
 
     /// Looks at GIMP's documents soon, as after input of a human.
@@ -110,10 +173,22 @@ impl Documents {
         self.commands.send(Command::Recover { copy, answer }).await.is_ok() && answered.await.unwrap_or(false)
     }
 
+    /// Does something with a document, after what is being done; returns the file that was written or read. The caller
+    /// limits the time: what has begun goes on, what has not is forgotten.
+    pub async fn carry_out(&self, wish: Wish) -> Result<PathBuf, WishError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.try_send(Command::Wish(wish, answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => WishError::Busy,
+            mpsc::error::TrySendError::Closed(_) => WishError::Ending,
+        })?;
+        answered.await.unwrap_or(Err(WishError::Ending))
+    }
+
     /// Copies every document with unsaved changes, for an end; then nothing is looked at any more. None: the link does
     /// not answer.
     pub async fn save_all(&self) -> Option<Saved> {
         let (answer, answered) = oneshot::channel();
+        self.ending.cancel();
         self.commands.send(Command::SaveAll(answer)).await.ok()?;
         answered.await.ok()
     }
@@ -154,6 +229,7 @@ struct Keeper {
     setup: Setup,
     told: watch::Sender<Told>,
     commands: mpsc::Receiver<Command>,
+    ending: CancellationToken,
     started: Instant,
     last_input: Option<Duration>,
     policy: Policy,
@@ -256,6 +332,13 @@ impl Keeper {
                     tracing::warn!(%error, "a copy could not be opened by the link");
                 }
                 let _ = answer.send(opened.is_ok());
+            }
+            // Who asked has gone.
+            Command::Wish(_, answer) if answer.is_closed() => {}
+            Command::Wish(wish, answer) => {
+                let ending = self.ending.clone();
+                let done = ending.run_until_cancelled(self.carry_out(wish)).await;
+                let _ = answer.send(done.unwrap_or(Err(WishError::Ending)));
             }
             Command::SaveAll(answer) => {
                 // Not answered: it has to be done in another way.
@@ -493,6 +576,88 @@ impl Keeper {
         Ok(())
     }
 
+    async fn carry_out(&mut self, wish: Wish) -> Result<PathBuf, WishError> {
+        if !self.has_link() {
+            return Err(WishError::Unknown);
+        }
+        let asked_at = self.now();
+        let images = self.ask_for_images().await?;
+        self.take_in(images, asked_at);
+        match wish {
+            Wish::Save { document, to } => {
+                let image = self.image(&document)?;
+                let own = self.run.documents.get(&image).and_then(|known| own_xcf(known.image.as_ref()?));
+                let own = own.filter(|file| file.starts_with(&self.setup.home));
+                let to = to.or(own).ok_or(WishError::NoFile)?;
+                self.setup.link.save(image, &to).await?;
+                let written = to.clone();
+                // Its copy for recovery goes when GIMP lists it as saved.
+                let synced = tokio::task::spawn_blocking(move || fs::File::open(written)?.sync_all()).await;
+                if let Ok(Err(error)) = synced {
+                    tracing::warn!(%error, "a saved file may not be on the disk yet");
+                }
+                self.list_after_change().await;
+                Ok(to)
+            }
+            Wish::Export { document, to, quality, scale } => {
+                let image = self.image(&document)?;
+                self.setup.link.export(image, Export { to: &to, quality, scale }).await?;
+                Ok(to)
+            }
+            Wish::Thumbnail { document, to, size } => {
+                let image = self.image(&document)?;
+                self.setup.link.thumbnail(image, &to, size).await?;
+                Ok(to)
+            }
+            Wish::Layer { document, from } => {
+                let image = match document {
+                    Some(document) => self.image(&document)?,
+                    None => self.shown().await?,
+                };
+                self.setup.link.layer(image, &from).await?;
+                self.list_after_change().await;
+                Ok(from)
+            }
+        }
+    }
+
+    /// The open image that goes by this id.
+    fn image(&self, document: &str) -> Result<DocumentId, WishError> {
+        let numbers =
+            document.split_once('-').and_then(|(process, id)| Some((process.parse().ok()?, id.parse().ok()?)));
+        let (process, id): (i32, DocumentId) = numbers.ok_or(WishError::NoDocument)?;
+        let known = self.run.documents.get(&id).filter(|known| process == self.run.process && known.is_open());
+        known.map(|_| id).ok_or(WishError::NoDocument)
+    }
+
+    /// The only open image, or the only one that GIMP's windows show.
+    async fn shown(&mut self) -> Result<DocumentId, WishError> {
+        let in_sight = self.hand().await.in_sight;
+        let open = self.run.documents.iter().filter(|(_, known)| known.is_open()).map(|(id, _)| *id);
+        let open: Vec<DocumentId> = open.collect();
+        if open.is_empty() {
+            return Err(WishError::NoDocument);
+        }
+        let may_be_meant = open.iter().filter(|id| match &in_sight {
+            InSight::Unknown => true,
+            InSight::Only(shown) => shown.contains(id),
+        });
+        match may_be_meant.collect::<Vec<_>>()[..] {
+            [id] => Ok(*id),
+            _ => Err(WishError::Which),
+        }
+    }
+
+    /// So that who waits finds what was done in the status.
+    async fn list_after_change(&mut self) {
+        let asked_at = self.now();
+        self.last_input = Some(asked_at);
+        match self.ask_for_images().await {
+            Ok(images) => self.take_in(images, asked_at),
+            Err(error) => tracing::warn!(%error, "GIMP does not tell of what was changed"),
+        }
+    }
+
     fn keep_state(&mut self) {
         let kept = serde_json::to_vec(&self.run).map_err(std::io::Error::other).and_then(|text| {
             if text != self.kept {
@@ -525,7 +690,7 @@ impl Keeper {
 
 impl Known {
     fn told(&self, process: i32, id: DocumentId, home: &Path) -> Option<Document> {
-        let image = self.image.as_ref().filter(|_| self.closed_at.is_none())?;
+        let image = self.image.as_ref().filter(|_| self.is_open())?;
         Some(Document {
             id: format!("{process}-{id}"),
             name: display_name(&image.name).chars().take(MAX_NAME).collect(),
@@ -541,6 +706,10 @@ impl Known {
         })
     }
 
+    fn is_open(&self) -> bool {
+        self.image.is_some() && self.closed_at.is_none()
+    }
+
     /// Whether its own file was written later.
     fn was_saved_after(&self, time: SystemTime) -> bool {
         let file = self.image.as_ref().and_then(|image| crate::gimp::unsaved::path_of(image.file.as_ref()?));
@@ -554,12 +723,23 @@ fn file_of(image: &Image, home: &Path) -> Option<String> {
     [&image.file, &image.imported].into_iter().flatten().find_map(|file| inside(home, file))
 }
 
+/// Its own file, if that is one that GIMP saves images as.
+fn own_xcf(image: &Image) -> Option<PathBuf> {
+    let file = crate::gimp::unsaved::path_of(image.file.as_ref()?)?;
+    is_xcf_name(file.file_name()?.to_str()?).then_some(file)
+}
+
+/// Whether GIMP keeps all of an image in files of such a name.
+pub fn is_xcf_name(name: &str) -> bool {
+    const OWN: [&str; 4] = [".xcf", ".xcf.gz", ".xcf.bz2", ".xcf.xz"];
+    let name = name.to_lowercase();
+    OWN.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
+}
+
 /// What GIMP may save a recovered image as without asking: its own file or, of one imported from another format, a new
 /// one beside it.
 fn own_file(original: &Path) -> Option<PathBuf> {
-    const OWN: [&str; 4] = [".xcf", ".xcf.gz", ".xcf.bz2", ".xcf.xz"];
-    let name = original.file_name()?.to_str()?.to_lowercase();
-    if OWN.iter().any(|ending| name.ends_with(ending)) {
+    if is_xcf_name(original.file_name()?.to_str()?) {
         return Some(original.to_owned());
     }
     let stem = original.file_stem()?.to_str()?;

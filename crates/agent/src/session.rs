@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use agent_core::lifecycle::{Effect, Exit, Input, Lifecycle, SaveOutcome, StopSignal};
 use anyhow::Context;
 use protocol::agent::{AgentConfig, AgentPhase, AgentStatus, Restart, StepTiming, Supervised, paths};
-use protocol::session::{EndReason, ScreenSize, StartStep};
+use protocol::session::{EXPORT_DIR, EndReason, ScreenSize, StartStep};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -233,6 +233,15 @@ impl Session {
         // A full disk must not keep the user from a session in which room can be made.
         if let Err(error) = store.repair() {
             tracing::error!(%error, "the recovery store cannot be put in order");
+        }
+        if begin == Begin::Fresh {
+            // What an export left that was cut off.
+            match fs::remove_dir_all(folders.home.join(EXPORT_DIR)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "exports that were cut off stay");
+                }
+                _ => {}
+            }
         }
         let program = server::choose(&config.display)?;
         let takeover = match begin {

@@ -37,6 +37,20 @@
 #define WRITE_LIMIT 5
 #define MIN_THUMBNAIL 16
 #define MAX_THUMBNAIL 1024
+/* Percent. */
+#define MAX_QUALITY 100
+#define USUAL_QUALITY 90
+#define MAX_SCALE 200
+/* GIMP's own limit, pixels. */
+#define MAX_SIDE 262144
+
+static gboolean
+ends_with (const gchar *path, const gchar *ending)
+{
+  gsize length = strlen (path), wanted = strlen (ending);
+
+  return length > wanted && g_ascii_strcasecmp (path + length - wanted, ending) == 0;
+}
 
 /* What differs between the two libraries. */
 
@@ -108,13 +122,41 @@ save_xcf (Image image, const gchar *path)
   return good;
 }
 
+/* All of the image, if the format can hold it. */
 static gboolean
-save_as_suffix_says (Image image, const gchar *path)
+save_whole (Image image, const gchar *path)
 {
   GFile    *file = g_file_new_for_path (path);
   gboolean  good = gimp_file_save (GIMP_RUN_NONINTERACTIVE, image, file, NULL);
 
   g_object_unref (file);
+  return good;
+}
+
+/* An image of our own with one layer; GIMP puts it together as the format needs it. `quality` is for formats that know one,
+ * percent. */
+static gboolean
+save_seen (Image copy, const gchar *path, gint64 quality)
+{
+  gboolean             jpeg = ends_with (path, ".jpg") || ends_with (path, ".jpeg");
+  GimpProcedure       *procedure;
+  GimpProcedureConfig *config;
+  GFile               *file;
+  gboolean             good;
+
+  if (! jpeg && ! ends_with (path, ".webp"))
+    return save_whole (copy, path);
+  procedure = gimp_pdb_lookup_procedure (gimp_get_pdb (), jpeg ? "file-jpeg-export" : "file-webp-export");
+  if (! procedure)
+    return save_whole (copy, path);
+  config = gimp_procedure_create_config (procedure);
+  file   = g_file_new_for_path (path);
+  g_object_set (config, "run-mode", GIMP_RUN_NONINTERACTIVE, "image", copy, "file", file, NULL);
+  if (g_object_class_find_property (G_OBJECT_GET_CLASS (config), "quality"))
+    g_object_set (config, "quality", jpeg ? (gdouble) quality / 100.0 : (gdouble) quality, NULL);
+  good = succeeded (gimp_procedure_run_config (procedure, config));
+  g_object_unref (file);
+  g_object_unref (config);
   return good;
 }
 
@@ -162,6 +204,8 @@ quit (void)
 
 #define IMAGE_ID(image)        gimp_image_get_id (image)
 #define IS_IMAGE(image)        ((image) != NULL)
+#define IS_LAYER(layer)        ((layer) != NULL)
+#define NO_GROUP               NULL
 #define WIDTH(image)           gimp_image_get_width (image)
 #define HEIGHT(image)          gimp_image_get_height (image)
 #define OWN_URI(image)         uri_of (gimp_image_get_xcf_file (image))
@@ -242,22 +286,80 @@ save_xcf (Image image, const gchar *path)
   return succeeded (values, count);
 }
 
-/* Formats without layers would get the one that is named, so all that is seen is put together first. */
+/* All of the image, if the format can hold it. */
 static gboolean
-save_as_suffix_says (Image image, const gchar *path)
+save_whole (Image image, const gchar *path)
 {
-  Image    copy  = gimp_image_duplicate (image);
-  gint     count = 0;
-  gboolean good  = FALSE;
+  return gimp_file_save (GIMP_RUN_NONINTERACTIVE, image, any_drawable (image), path, path);
+}
 
-  if (copy == -1)
+/* An image of our own with one layer, which may be changed. Called by GIMP for no user, the formats' plug-ins take 0 for all
+ * that is not given. `quality` is for formats that know one, percent. */
+static gboolean
+save_seen (Image copy, const gchar *path, gint64 quality)
+{
+  gboolean   jpeg  = ends_with (path, ".jpg") || ends_with (path, ".jpeg");
+  gboolean   webp  = ends_with (path, ".webp");
+  gint       count = 0;
+  GimpParam *values;
+  gint32     seen;
+
+  if ((jpeg || webp) && gimp_image_base_type (copy) == GIMP_INDEXED && ! gimp_image_convert_rgb (copy))
     return FALSE;
-  g_free (gimp_image_get_layers (copy, &count));
-  if (count > 1)
-    gimp_image_merge_visible_layers (copy, GIMP_CLIP_TO_IMAGE);
-  good = gimp_file_save (GIMP_RUN_NONINTERACTIVE, copy, any_drawable (copy), path, path);
-  gimp_image_delete (copy);
-  return good;
+  seen = any_drawable (copy);
+  if (jpeg)
+    {
+      const GimpRGB white = { 1.0, 1.0, 1.0, 1.0 };
+
+      gimp_context_push ();
+      gimp_context_set_background (&white);
+      seen = gimp_image_flatten (copy);
+      gimp_context_pop ();
+      values = gimp_run_procedure ("file-jpeg-save", &count,
+                                   GIMP_PDB_INT32, GIMP_RUN_NONINTERACTIVE, GIMP_PDB_IMAGE, copy,
+                                   GIMP_PDB_DRAWABLE, seen, GIMP_PDB_STRING, path, GIMP_PDB_STRING, path,
+                                   /* quality, smoothing, optimize, progressive, comment */
+                                   GIMP_PDB_FLOAT, (gdouble) quality / 100.0, GIMP_PDB_FLOAT, 0.0,
+                                   GIMP_PDB_INT32, 1, GIMP_PDB_INT32, 1, GIMP_PDB_STRING, "",
+                                   /* subsmp: 4:4:4; baseline, restart, dct */
+                                   GIMP_PDB_INT32, 2, GIMP_PDB_INT32, 1, GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 0,
+                                   GIMP_PDB_END);
+    }
+  else if (webp)
+    {
+      values = gimp_run_procedure ("file-webp-save", &count,
+                                   GIMP_PDB_INT32, GIMP_RUN_NONINTERACTIVE, GIMP_PDB_IMAGE, copy,
+                                   GIMP_PDB_DRAWABLE, seen, GIMP_PDB_STRING, path, GIMP_PDB_STRING, path,
+                                   /* preset, lossless, quality, alpha-quality */
+                                   GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 0,
+                                   GIMP_PDB_FLOAT, (gdouble) quality, GIMP_PDB_FLOAT, 100.0,
+                                   /* animation, anim-loop, minimize-size, kf-distance, exif, iptc, xmp, delay, force-delay */
+                                   GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 0,
+                                   GIMP_PDB_INT32, 1, GIMP_PDB_INT32, 1, GIMP_PDB_INT32, 1, GIMP_PDB_INT32, 0,
+                                   GIMP_PDB_INT32, 0, GIMP_PDB_END);
+    }
+  else if (ends_with (path, ".png"))
+    {
+      values = gimp_run_procedure ("file-png-save", &count,
+                                   GIMP_PDB_INT32, GIMP_RUN_NONINTERACTIVE, GIMP_PDB_IMAGE, copy,
+                                   GIMP_PDB_DRAWABLE, seen, GIMP_PDB_STRING, path, GIMP_PDB_STRING, path,
+                                   /* interlace, compression, bkgd, gama, offs, phys, time */
+                                   GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 6, GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 0,
+                                   GIMP_PDB_INT32, 0, GIMP_PDB_INT32, 1, GIMP_PDB_INT32, 1, GIMP_PDB_END);
+    }
+  else if (ends_with (path, ".tif") || ends_with (path, ".tiff"))
+    {
+      values = gimp_run_procedure ("file-tiff-save", &count,
+                                   GIMP_PDB_INT32, GIMP_RUN_NONINTERACTIVE, GIMP_PDB_IMAGE, copy,
+                                   GIMP_PDB_DRAWABLE, seen, GIMP_PDB_STRING, path, GIMP_PDB_STRING, path,
+                                   /* compression: LZW */
+                                   GIMP_PDB_INT32, 1, GIMP_PDB_END);
+    }
+  else
+    {
+      return gimp_file_save (GIMP_RUN_NONINTERACTIVE, copy, seen, path, path);
+    }
+  return succeeded (values, count);
 }
 
 static Image
@@ -297,6 +399,8 @@ quit (void)
 
 #define IMAGE_ID(image)        (image)
 #define IS_IMAGE(image)        ((image) != -1)
+#define IS_LAYER(layer)        ((layer) != -1)
+#define NO_GROUP               0
 #define WIDTH(image)           gimp_image_width (image)
 #define HEIGHT(image)          gimp_image_height (image)
 #define OWN_URI(image)         gimp_image_get_xcf_uri (image)
@@ -354,6 +458,18 @@ number_in (JsonObject *request, const gchar *name, gint64 *number)
     return FALSE;
   *number = json_node_get_int (node);
   return TRUE;
+}
+
+/* Percent, from 1; one that is not there, or null, is `otherwise`. */
+static gboolean
+percent_in (JsonObject *request, const gchar *name, gint64 most, gint64 otherwise, gint64 *percent, Failure *failure)
+{
+  *percent = otherwise;
+  if (! json_object_has_member (request, name) || json_object_get_null_member (request, name))
+    return TRUE;
+  if (number_in (request, name, percent) && *percent >= 1 && *percent <= most)
+    return TRUE;
+  return bad_request (failure, "A percentage is a whole number from 1 to 100, of a scale to 200.");
 }
 
 static const gchar *
@@ -545,16 +661,90 @@ recover (JsonObject *request, JsonBuilder *answer, Failure *failure)
   return TRUE;
 }
 
+/* The image's longer and shorter side become so many percent. */
+static gboolean
+scale_image (Image image, gint64 percent)
+{
+  gint64 width  = MAX (1, (WIDTH (image) * percent + 50) / 100);
+  gint64 height = MAX (1, (HEIGHT (image) * percent + 50) / 100);
+  gboolean good;
+
+  if (percent == 100)
+    return TRUE;
+  if (width > MAX_SIDE || height > MAX_SIDE)
+    return FALSE;
+  gimp_context_push ();
+  gimp_context_set_interpolation (GIMP_INTERPOLATION_CUBIC);
+  good = gimp_image_scale (image, (gint) width, (gint) height);
+  gimp_context_pop ();
+  return good;
+}
+
+/* All that is seen becomes the only layer. Formats without layers would get one of them, as it is without the others, its
+ * mask and its opacity; those with pages would get each as one. */
+static gboolean
+keep_what_is_seen (Image copy)
+{
+  Layer  seen   = gimp_layer_new_from_visible (copy, copy, "seen");
+  gint   count  = 0;
+  Layer *layers;
+
+  if (! IS_LAYER (seen) || ! gimp_image_insert_layer (copy, seen, NO_GROUP, 0))
+    return FALSE;
+  layers = layers_of (copy, &count);
+  for (gint i = 0; i < count; i++)
+    if (layers[i] != seen)
+      gimp_image_remove_layer (copy, layers[i]);
+  g_free (layers);
+  return TRUE;
+}
+
 static gboolean
 export (JsonObject *request, JsonBuilder *answer, Failure *failure)
 {
+  Image        image, copy;
+  const gchar *to;
+  gint64       quality, scale;
+  gboolean     good;
+
+  (void) answer;
+  if (! image_in (request, &image, failure) || ! (to = path_in (request, "to", failure))
+      || ! percent_in (request, "quality", MAX_QUALITY, USUAL_QUALITY, &quality, failure)
+      || ! percent_in (request, "scale", MAX_SCALE, 100, &scale, failure))
+    return FALSE;
+  copy = gimp_image_duplicate (image);
+  if (! IS_IMAGE (copy))
+    return gimp_says_no (failure);
+  gimp_image_undo_disable (copy);
+  if (ends_with (to, ".xcf"))
+    good = scale_image (copy, scale) && save_xcf (copy, to);
+  else
+    good = keep_what_is_seen (copy) && scale_image (copy, scale) && save_seen (copy, to, quality);
+  if (! good)
+    gimp_says_no (failure);
+  gimp_image_delete (copy);
+  return good;
+}
+
+static gboolean
+save (JsonObject *request, JsonBuilder *answer, Failure *failure)
+{
   Image        image;
   const gchar *to;
+  gboolean     was_dirty;
 
   (void) answer;
   if (! image_in (request, &image, failure) || ! (to = path_in (request, "to", failure)))
     return FALSE;
-  return save_as_suffix_says (image, to) || gimp_says_no (failure);
+  was_dirty = gimp_image_is_dirty (image);
+  /* First, so that what is painted while it is written makes it unsaved again. */
+  gimp_image_clean_all (image);
+  if ((ends_with (to, ".xcf") ? save_xcf (image, to) : save_whole (image, to)) && set_own_file (image, to))
+    return TRUE;
+  gimp_says_no (failure);
+  if (was_dirty)
+    make_dirty (image);
+  return FALSE;
 }
 
 static gboolean
@@ -593,6 +783,7 @@ static const struct
   { "thumbnail", thumbnail },
   { "recover", recover },
   { "export", export },
+  { "save", save },
   { "layer", layer },
   { "quit", quit_gimp },
 };

@@ -58,8 +58,19 @@ pub enum Request {
     Thumbnail { image: i64, to: String, size: u32 },
     /// Opens a copy, shows it, and gives it `file` as its own; it counts as unsaved. Answer: `Recovered`.
     Recover { from: String, file: Option<String> },
-    /// Writes what is seen of the image in the format that the file's name ends with. Answer: `Nothing`.
-    Export { image: i64, to: String },
+    /// Writes what is seen of the image in the format that the file's name ends with; as XCF, all of it. `quality`: of JPEG
+    /// and WebP, percent, 90 if it is not given. `scale`: percent of its size, 1..=200. Answer: `Nothing`.
+    Export {
+        image: i64,
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quality: Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scale: Option<u16>,
+    },
+    /// Writes the image as XCF, or compressed XCF as the file's name says, which becomes its own file; it counts as saved.
+    /// One that could not be written is as unsaved as before. Answer: `Nothing`.
+    Save { image: i64, to: String },
     /// Puts a file on top of the image, as a layer. Answer: `Nothing`.
     Layer { image: i64, from: String },
     /// Ends GIMP without asking its user. An answer may not come.
@@ -174,7 +185,7 @@ mod tests {
         }
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds, ["copy", "export", "hello", "layer", "list", "ping", "quit", "recover", "thumbnail"]);
+        assert_eq!(kinds, ["copy", "export", "hello", "layer", "list", "ping", "quit", "recover", "save", "thumbnail"]);
     }
 
     proptest! {

@@ -9,13 +9,17 @@
 //! GET  /v1/events         one AgentStatus as a JSON line at once, then one per change (application/x-ndjson)
 //! PUT  /v1/screen         ScreenSize -> ScreenSize (what it became after the cap)
 //! POST /v1/open           OpenRequest -> 204; 409 while GIMP is not ready, 404 no such file
+//! POST /v1/documents/layer      LayerRequest -> 204
+//! POST /v1/documents/save       SaveRequest -> WrittenFile
+//! POST /v1/documents/export     ExportRequest -> WrittenFile; without a path the file's bytes
+//! POST /v1/documents/thumbnail  ThumbnailRequest -> image/png
 //! PUT  /v1/writes         WritesRequest -> 204
 //! POST /v1/end            EndRequest -> 202; repeated calls are harmless
 //! GET  /v1/vnc            Upgrade: rfb -> 101, then raw RFB bytes both ways
 //! GET  /v1/stream         Upgrade: gimp-stream -> 101, then records both ways: length as u32 (little-endian), message of
 //!                         `stream`. Header `gimp-stream-media`: the `MediaOffer`, where WebRTC can reach the agent
 //! ```
-//! Errors are RFC 9457 problem details.
+//! Errors are RFC 9457 problem details; those of documents have the codes of `problem`.
 
 use std::net::IpAddr;
 
@@ -32,6 +36,10 @@ pub const STATUS_PATH: &str = "/v1/status";
 pub const EVENTS_PATH: &str = "/v1/events";
 pub const SCREEN_PATH: &str = "/v1/screen";
 pub const OPEN_PATH: &str = "/v1/open";
+pub const LAYER_PATH: &str = "/v1/documents/layer";
+pub const SAVE_PATH: &str = "/v1/documents/save";
+pub const EXPORT_PATH: &str = "/v1/documents/export";
+pub const THUMBNAIL_PATH: &str = "/v1/documents/thumbnail";
 pub const WRITES_PATH: &str = "/v1/writes";
 pub const END_PATH: &str = "/v1/end";
 pub const VNC_PATH: &str = "/v1/vnc";
@@ -260,6 +268,126 @@ pub struct OpenRequest {
     /// Open as a new untitled image that counts as unsaved (recoveries) instead of keeping the file association.
     #[serde(default)]
     pub as_new: bool,
+}
+
+/// Puts a file of the workspace on top of an open image, as a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerRequest {
+    /// Relative to the workspace, as in `OpenRequest`.
+    pub path: String,
+    /// `Document::id`; None: the one that GIMP shows.
+    pub document: Option<String>,
+}
+
+/// Saves a document as XCF.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SaveRequest {
+    /// `Document::id`.
+    pub document: String,
+    /// Relative to the workspace, as in `OpenRequest`; ends as XCF files do. None: the document's own file.
+    pub path: Option<String>,
+    /// Whether another file that is there may be overwritten.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// Writes what is seen of a document, in a format of choice; the document stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportRequest {
+    /// `Document::id`.
+    pub document: String,
+    pub format: ExportFormat,
+    /// Of JPEG and WebP, percent, 1..=100; None: 90.
+    pub quality: Option<u8>,
+    /// Percent of the document's size, 1..=200; None: 100.
+    pub scale: Option<u16>,
+    /// Relative to the workspace, as in `OpenRequest`; None: the answer is the file.
+    pub path: Option<String>,
+    /// Whether a file that is there may be overwritten.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum ExportFormat {
+    Png,
+    Jpeg,
+    Webp,
+    Tiff,
+    /// With its layers.
+    Xcf,
+}
+
+impl ExportFormat {
+    pub const ALL: [Self; 5] = [Self::Png, Self::Jpeg, Self::Webp, Self::Tiff, Self::Xcf];
+
+    /// Endings of its files' names, lower case; the first is given to new ones.
+    #[must_use]
+    pub const fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Png => &["png"],
+            Self::Jpeg => &["jpg", "jpeg"],
+            Self::Webp => &["webp"],
+            Self::Tiff => &["tif", "tiff"],
+            Self::Xcf => &["xcf"],
+        }
+    }
+
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Webp => "image/webp",
+            Self::Tiff => "image/tiff",
+            Self::Xcf => "image/x-xcf",
+        }
+    }
+}
+
+/// A file of the workspace that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WrittenFile {
+    /// Path inside the workspace.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThumbnailRequest {
+    /// `Document::id`.
+    pub document: String,
+    /// Of the longer side, pixels, 16..=1024.
+    pub size: u32,
+}
+
+/// Codes of what can be in the way of a request about documents.
+pub mod problem {
+    /// GIMP has no such document (any more).
+    pub const NO_DOCUMENT: &str = "document.notFound";
+    /// Several are open and the request does not say which.
+    pub const WHICH: &str = "document.which";
+    /// It has no file of its own, and the request gives none.
+    pub const NO_FILE: &str = "document.noFile";
+    /// GIMP did not answer in time.
+    pub const BUSY: &str = "gimp.busy";
+    /// GIMP tried, and could not.
+    pub const FAILED: &str = "gimp.failed";
+    /// Nothing is known of documents, see `Capabilities::documents_unavailable`.
+    pub const UNKNOWN: &str = "documents.unknown";
+    pub const EXISTS: &str = "files.exists";
+    pub const NO_FOLDER: &str = "files.noFolder";
+    pub const FILE_NOT_FOUND: &str = "files.notFound";
+    pub const INVALID_PATH: &str = "files.invalidPath";
 }
 
 /// Whether the session may still grow files. Used where the quota is watched instead of enforced by the kernel.

@@ -161,6 +161,8 @@ pub struct Recovery {
 pub const RECOVERY_DIR: &str = ".gimp-platform/recovery";
 /// Where deleted files go, relative to the workspace.
 pub const TRASH_DIR: &str = ".gimp-platform/trash";
+/// Exports that are being written, relative to the workspace. Emptied when a session starts.
+pub const EXPORT_DIR: &str = ".gimp-platform/exports";
 /// Partial uploads, relative to the workspace.
 pub const UPLOAD_DIR: &str = ".gimp-platform/uploads";
 

@@ -14,6 +14,7 @@ export type AuditEntry = Schemas['AuditEntry'];
 export type AuditKind = Schemas['AuditKind'];
 export type AuthConfig = Schemas['AuthConfig'];
 export type Document = Schemas['Document'];
+export type ExportFormat = Schemas['ExportFormat'];
 export type EndReason = Schemas['EndReason'];
 export type Entry = Schemas['Entry'];
 export type Invite = Schemas['Invite'];
@@ -128,6 +129,10 @@ export const urls = {
   /** `modifiedAt` makes a changed file another address. */
   thumbnail: (path: string, modifiedAt: string) =>
     `/api/v1/files/thumbnail?path=${encodeURIComponent(path)}&v=${encodeURIComponent(modifiedAt)}`,
+  /** `state` makes a changed document another address. */
+  document: (sessionId: string, id: string, state: string) =>
+    `/api/v1/sessions/${sessionId}/documents/${encodeURIComponent(id)}/thumbnail?size=256&v=${encodeURIComponent(state)}`,
+  export: (sessionId: string, id: string) => `/api/v1/sessions/${sessionId}/documents/${encodeURIComponent(id)}/export`,
   recovery: (id: string) => `/api/v1/workspace/recoveries/${encodeURIComponent(id)}/content`,
   events: '/api/v1/events',
   stream: (sessionId: string) => `${location.origin.replace(/^http/, 'ws')}/session/${sessionId}/stream`,

@@ -13,6 +13,8 @@ export interface ClipboardOptions {
   onRemoteText(text: string, written: boolean): void;
   /** What the person pastes is longer than what is passed on. */
   onTooLong(): void;
+  /** The person pastes a picture from elsewhere. */
+  onImage(image: File): void;
 }
 
 /** Longest text that is passed on, bytes of UTF-8. */
@@ -30,18 +32,38 @@ export function isTooLong(text: string): boolean {
 export class ClipboardOrder {
   #last: string | null = null;
   #localMayBeNewer = true;
+  /** Apart, because text is taken at once, a picture when it is pasted. */
+  #imageMayBeNewer = true;
+  /** Size and type of the picture that was taken last. */
+  #lastImage: string | null = null;
 
   localMayHaveChanged(): void {
     this.#localMayBeNewer = true;
+    this.#imageMayBeNewer = true;
   }
 
   copiedInSession(): void {
     this.#localMayBeNewer = false;
+    this.#imageMayBeNewer = false;
   }
 
   remoteText(text: string): void {
     this.#last = text;
-    this.#localMayBeNewer = false;
+    this.copiedInSession();
+  }
+
+  /** Whether a picture of this computer may be what is to be pasted. */
+  get imageMayWait(): boolean {
+    return this.#imageMayBeNewer;
+  }
+
+  /** Whether this picture is what is to be pasted: once, and not after a copy in the session. */
+  takeImage({ size, type }: { size: number; type: string }): boolean {
+    const image = `${size} ${type}`;
+    const take = this.#imageMayBeNewer && image !== this.#lastImage;
+    this.#imageMayBeNewer = false;
+    if (take) this.#lastImage = image;
+    return take;
   }
 
   /** Whether this computer's text should be given to the session. */
@@ -65,6 +87,8 @@ export class Clipboard {
   #readable = false;
   /** What was read last is too long to be passed on. */
   #tooLong = false;
+  /** There was no text when it was read last: perhaps a picture. */
+  #noText = false;
   /** The V pressed on the picture that makes the next paste event. */
   #awaited: { shift: boolean; command: boolean } | null = null;
   #enabled = false;
@@ -131,9 +155,11 @@ export class Clipboard {
     try {
       const text = await navigator.clipboard.readText();
       this.#tooLong = isTooLong(text);
+      this.#noText = text === '';
       if (this.#order.takeLocal(text)) this.#options.send(text);
     } catch {
       // Focus was lost meanwhile, or the clipboard holds no text.
+      this.#noText = true;
     }
   }
 
@@ -145,7 +171,8 @@ export class Clipboard {
     if (this.#readable && this.#tooLong && !event.repeat) this.#options.onTooLong();
     // On a Mac Command+V makes a paste event, and Ctrl+V none; Command is no key that GIMP has.
     const mac = isMac();
-    const awaits = mac ? event.metaKey : !this.#readable;
+    // Pictures come by that event alone.
+    const awaits = mac ? event.metaKey : !this.#readable || (this.#noText && this.#order.imageMayWait);
     if (!awaits || (event.repeat && !mac)) return;
     event.stopPropagation();
     if (event.repeat) event.preventDefault();
@@ -159,6 +186,11 @@ export class Clipboard {
     if (!this.#enabled || !awaited) return;
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
+    const image = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'));
+    if (image && text === '' && this.#order.takeImage(image)) {
+      this.#options.onImage(image);
+      return;
+    }
     if (this.#order.takeLocal(text)) this.#options.send(text);
     else if (isTooLong(text)) this.#options.onTooLong();
     if (awaited.command) this.#options.typeWholePaste(awaited.shift);

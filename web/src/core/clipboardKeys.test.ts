@@ -17,6 +17,7 @@ const clipboard = new Clipboard({
   typeWholePaste: (shift) => done.push(shift ? 'type Ctrl+Shift+V' : 'type Ctrl+V'),
   onRemoteText: () => undefined,
   onTooLong: () => done.push('too long'),
+  onImage: (image) => done.push(`image ${image.name}`),
 });
 clipboard.enabled = true;
 
@@ -90,4 +91,29 @@ test('what the middle button pastes is not for the session', () => {
   canvas.dispatchEvent(new PointerEvent('pointerdown', { button: 1, bubbles: true }));
   paste('vermilion');
   expect(done).toEqual([]);
+});
+
+test('a picture from elsewhere is handed over once; after that, and after a copy in the session, GIMP pastes its own', () => {
+  const pasteImage = (pixels: string) => {
+    const data = new DataTransfer();
+    data.items.add(new File([pixels], 'shot.png', { type: 'image/png' }));
+    press('v', false);
+    canvas.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+  };
+  const changedElsewhere = () => document.dispatchEvent(new Event('copy'));
+  changedElsewhere();
+  pasteImage('pixels');
+  expect(done).toEqual(['image shot.png']);
+  pasteImage('pixels');
+  expect(done.splice(0)).toEqual(['image shot.png', 'type v']);
+  changedElsewhere();
+  pasteImage('pixels');
+  expect(done.splice(0), 'that one has been pasted').toEqual(['type v']);
+  changedElsewhere();
+  press('c', false);
+  pasteImage('other pixels');
+  expect(done.splice(0), 'what was copied in the session is newer').toEqual(['type v']);
+  changedElsewhere();
+  pasteImage('other pixels');
+  expect(done).toEqual(['image shot.png']);
 });

@@ -23,6 +23,8 @@ export interface SessionViewOptions {
   onRemoteText(text: string, written: boolean): void;
   /** A text is longer than what the session takes. */
   onTooLong(): void;
+  /** A picture from elsewhere is pasted onto the session. */
+  onImage(image: File): void;
   /** Ctrl+Alt+Shift+M: the way out of the picture for those who use no mouse. */
   onLeavePicture(): void;
 }
@@ -82,6 +84,7 @@ export class SessionView {
       typeWholePaste: (shift) => this.sendChord(pasteChord(shift)),
       onRemoteText: options.onRemoteText,
       onTooLong: options.onTooLong,
+      onImage: options.onImage,
     });
     this.#pinch = new TrackpadPinch(element, (down) => this.sendKey(keysym.control, 'ControlLeft', down));
     this.#follower = new ScreenFollower({

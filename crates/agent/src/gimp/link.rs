@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gimp_link::{
     Answer, FILE_NAME, Hello, Image, List, MAX_MESSAGE, Nothing, Numbered, Outcome, PROCEDURE, Recovered, Refusal,
-    Request, VERSION,
+    Request, Thumbnail, VERSION,
 };
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -97,6 +97,16 @@ fn stamp(program: &[u8]) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_000_000_000 + xxh3_64(program) % 500_000_000)
 }
 
+/// What an export is like.
+#[derive(Debug, Clone, Copy)]
+pub struct Export<'a> {
+    pub to: &'a Path,
+    /// Percent, 1..=100, for formats that know one.
+    pub quality: Option<u8>,
+    /// Percent of the image's size, 1..=200.
+    pub scale: Option<u16>,
+}
+
 /// Speaks with the link of whichever GIMP listens on the socket. Cut off in the middle of a call, it connects anew.
 #[derive(Debug)]
 pub struct Link {
@@ -133,6 +143,31 @@ impl Link {
     pub async fn copy(&mut self, image: i64, to: &Path) -> Result<(), LinkError> {
         let to = to.to_string_lossy().into_owned();
         self.call::<Nothing>(Request::Copy { image, to }, FILE_LIMIT).await.map(drop)
+    }
+
+    /// Writes what is seen of the image in the format that the file's name ends with. The image stays as it is.
+    pub async fn export(&mut self, image: i64, export: Export<'_>) -> Result<(), LinkError> {
+        let to = export.to.to_string_lossy().into_owned();
+        let request = Request::Export { image, to, quality: export.quality, scale: export.scale };
+        self.call::<Nothing>(request, FILE_LIMIT).await.map(drop)
+    }
+
+    /// Writes the image as XCF, which becomes its own file.
+    pub async fn save(&mut self, image: i64, to: &Path) -> Result<(), LinkError> {
+        let to = to.to_string_lossy().into_owned();
+        self.call::<Nothing>(Request::Save { image, to }, FILE_LIMIT).await.map(drop)
+    }
+
+    /// Writes a PNG file whose longer side has `size` pixels, 16..=1024.
+    pub async fn thumbnail(&mut self, image: i64, to: &Path, size: u32) -> Result<(), LinkError> {
+        let to = to.to_string_lossy().into_owned();
+        self.call::<Thumbnail>(Request::Thumbnail { image, to, size }, ANSWER_LIMIT).await.map(drop)
+    }
+
+    /// Puts a file on top of the image, as a layer.
+    pub async fn layer(&mut self, image: i64, from: &Path) -> Result<(), LinkError> {
+        let from = from.to_string_lossy().into_owned();
+        self.call::<Nothing>(Request::Layer { image, from }, FILE_LIMIT).await.map(drop)
     }
 
     /// Opens a copy as `file`; returns the image, which counts as unsaved.

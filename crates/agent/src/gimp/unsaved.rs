@@ -159,9 +159,14 @@ fn unescape(written: &str) -> Option<String> {
     Some(text.into_iter().collect())
 }
 
-/// GIMP wraps the names of images without own file in brackets: "[photo]".
+/// GIMP wraps the names of images without own file in brackets, and may say what became of them: "[photo]",
+/// "[photo] (imported)".
 pub fn display_name(name: &str) -> String {
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let bare = name.strip_prefix('[').and_then(|rest| {
+        let (inner, state) = rest.rsplit_once(']')?;
+        (state.is_empty() || state.starts_with(" (") && state.ends_with(')')).then_some(inner)
+    });
+    let bare = bare.unwrap_or(name);
     if bare.is_empty() { "Untitled".to_owned() } else { bare.to_owned() }
 }
 
@@ -212,6 +217,9 @@ mod tests {
         assert_eq!(display_name("[Untitled]"), "Untitled");
         assert_eq!(display_name("photo.xcf"), "photo.xcf");
         assert_eq!(display_name("[]"), "Untitled");
+        assert_eq!(display_name("[photo] (imported)"), "photo");
+        assert_eq!(display_name("[a] b] (exported)"), "a] b");
+        assert_eq!(display_name("[a] (b).xcf"), "[a] (b).xcf");
     }
 
     #[test]

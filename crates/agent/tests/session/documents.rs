@@ -83,14 +83,14 @@ fn same_shape(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn only(status: &AgentStatus) -> Option<&Document> {
+pub fn only(status: &AgentStatus) -> Option<&Document> {
     match status.documents.as_deref() {
         Some([document]) => Some(document),
         _ => None,
     }
 }
 
-async fn wiggle(session: &TestSession) {
+pub async fn wiggle(session: &TestSession) {
     let mut viewer = Viewer::connect(session).await;
     viewer.point(640, 60, 0).await;
     viewer.point(641, 61, 0).await;
@@ -123,7 +123,7 @@ async fn save_as(session: &TestSession, name: &str) -> std::path::PathBuf {
 }
 
 /// Changes the only image so that nobody sees it.
-async fn change(session: &TestSession) {
+pub async fn change(session: &TestSession) {
     let images = if session.status().await.gimp_version.is_some_and(|version| version.starts_with('2')) {
         "(cadr (gimp-image-list))"
     } else {
@@ -173,7 +173,7 @@ fn reds(picture: &[u32]) -> usize {
 }
 
 /// A session that shows a red image, with GIMP's brush ready, and black.
-async fn red_image() -> TestSession {
+pub async fn red_image() -> TestSession {
     let session = TestSession::ready().await;
     show_red(&session).await;
     session
@@ -265,6 +265,9 @@ async fn the_plug_in_speaks_as_the_golden_messages_do_and_survives_nonsense() {
         json!({"do": "copy", "image": image, "to": "relative"}),
         json!({"do": "copy", "image": image}),
         json!({"do": "thumbnail", "image": image, "to": "/tmp/x", "size": 100_000}),
+        json!({"do": "export", "image": image, "to": "/tmp/x.jpg", "quality": 101}),
+        json!({"do": "export", "image": image, "to": "/tmp/x.jpg", "scale": 1.5}),
+        json!({"do": "save", "image": image, "to": "relative.xcf"}),
         json!({"do": "recover", "from": null}),
         json!({"do": "recover", "from": "/a", "file": 7}),
     ] {
@@ -280,12 +283,15 @@ async fn the_plug_in_speaks_as_the_golden_messages_do_and_survives_nonsense() {
         json!({"do": "copy", "image": image, "to": "/nowhere/x.xcf"}),
         json!({"do": "export", "image": image, "to": "/nowhere/x.png"}),
         json!({"do": "export", "image": image, "to": session.run.join("x.nonsense")}),
+        json!({"do": "save", "image": image, "to": "/nowhere/x.xcf"}),
         json!({"do": "layer", "image": image, "from": "/nowhere.png"}),
         json!({"do": "recover", "from": "/etc/passwd"}),
     ] {
         let answer = link.ask(failing.clone());
         assert_eq!(answer["error"]["code"], "failed", "{failing}: {answer}");
     }
+    let changed = link.images().into_iter().find(|open| open.id == image).expect("the first");
+    assert_eq!((changed.dirty, changed.layers), (true, 2), "as unsaved as before a save that failed");
     stranger.stream.write_all(&(MAX_MESSAGE + 1).to_le_bytes()).expect("sends");
     assert_eq!(stranger.stream.read(&mut [0; 1]).expect("an end"), 0, "hung up on");
     assert_eq!(link.images().len(), 3, "and the others are served");

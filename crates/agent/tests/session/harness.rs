@@ -143,10 +143,15 @@ impl TestSession {
 
     /// Sends a request with the token; answers status and JSON (null when there is none).
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let (status, bytes) = self.bytes(method, path, body).await;
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// As `call`, for answers that are no JSON.
+    pub async fn bytes(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Bytes) {
         let response = self.try_request(method, path, body).await.expect("the agent answers");
         let status = response.status();
-        let bytes = response.into_body().collect().await.expect("a whole body").to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        (status, response.into_body().collect().await.expect("a whole body").to_bytes())
     }
 
     async fn try_request(

@@ -1,6 +1,7 @@
 //! Whole sessions with real Xorg, openbox, D-Bus and GIMP.
 
 mod documents;
+mod files;
 mod harness;
 mod rfb;
 mod stream;

@@ -2,6 +2,7 @@
 //! picture, input, open files. Administrators see how it is, extend and end it; for everybody else it does not exist.
 
 mod create;
+mod documents;
 mod end;
 mod extend;
 mod ice;
@@ -39,6 +40,10 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(extend::extend))
         .routes(routes!(screen::screen))
         .routes(routes!(open::open))
+        .routes(routes!(documents::list::list, documents::open::open))
+        .routes(routes!(documents::save::save))
+        .routes(routes!(documents::export::export))
+        .routes(routes!(documents::thumbnail::thumbnail))
         .routes(routes!(ice::ice))
 }
 

@@ -11,7 +11,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use protocol::agent::{self, AgentStatus, EndRequest, MediaOffer, OpenRequest, WritesRequest};
+use protocol::agent::{
+    self, AgentStatus, EndRequest, ExportRequest, LayerRequest, MediaOffer, OpenRequest, SaveRequest, ThumbnailRequest,
+    WritesRequest, WrittenFile,
+};
 use protocol::session::{EndReason, ScreenSize};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +22,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Longest wait for an answer other than an upgrade or the event stream.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for GIMP to write or read a file. The agent gives up before.
+const GIMP_LIMIT: Duration = Duration::from_secs(90);
+/// Longest time a file may take on its way out of a session.
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(3600);
 /// Largest answer, bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 /// Longest detail of an error, characters.
@@ -53,9 +60,10 @@ pub enum AgentError {
     Unreachable(#[source] std::io::Error),
     #[error("the agent did not answer in time")]
     Slow,
-    /// It answered with an error; `detail` is one line for users, not for the log: it may name files.
+    /// It answered with an error; `code` is that of the problem, `detail` one line for users, not for the log: it may name
+    /// files.
     #[error("the agent answered {status}")]
-    Refused { status: StatusCode, detail: String },
+    Refused { status: StatusCode, code: String, detail: String },
     #[error("the agent's answer makes no sense: {0}")]
     Garbled(String),
 }
@@ -76,6 +84,41 @@ impl AgentClient {
 
     pub async fn open(&self, request: &OpenRequest) -> Result<(), AgentError> {
         self.call_empty(Method::POST, agent::OPEN_PATH, request).await
+    }
+
+    /// Puts a file on top of an image that is open.
+    pub async fn add_layer(&self, request: &LayerRequest) -> Result<(), AgentError> {
+        let request = self.request(Method::POST, agent::LAYER_PATH, request)?;
+        within_limit(GIMP_LIMIT, async { self.send_for(StatusCode::NO_CONTENT, request).await.map(drop) }).await
+    }
+
+    pub async fn save(&self, request: &SaveRequest) -> Result<WrittenFile, AgentError> {
+        let request = self.request(Method::POST, agent::SAVE_PATH, request)?;
+        within_limit(GIMP_LIMIT, async { parse(&read(self.send_for(StatusCode::OK, request).await?).await?) }).await
+    }
+
+    /// Exports into a file of the workspace. `request` has a path.
+    pub async fn export(&self, request: &ExportRequest) -> Result<WrittenFile, AgentError> {
+        let request = self.request(Method::POST, agent::EXPORT_PATH, request)?;
+        within_limit(GIMP_LIMIT, async { parse(&read(self.send_for(StatusCode::OK, request).await?).await?) }).await
+    }
+
+    /// Exports, and passes on the file: its size in bytes as far as it is told, and what it holds, which fails when the agent
+    /// stops sending. `request` has no path.
+    pub async fn export_out(
+        &self,
+        request: &ExportRequest,
+    ) -> Result<(Option<u64>, impl futures::Stream<Item = std::io::Result<Bytes>> + Send + use<>), AgentError> {
+        let request = self.request(Method::POST, agent::EXPORT_PATH, request)?;
+        let response = within_limit(GIMP_LIMIT, self.send_for(StatusCode::OK, request)).await?;
+        let size = response.headers().get(http::header::CONTENT_LENGTH);
+        let size = size.and_then(|size| size.to_str().ok()?.parse().ok());
+        Ok((size, bounded(response.into_body())))
+    }
+
+    /// A PNG file, at most `BODY_LIMIT` bytes.
+    pub async fn thumbnail(&self, request: &ThumbnailRequest) -> Result<Bytes, AgentError> {
+        self.answer(Method::POST, agent::THUMBNAIL_PATH, request).await
     }
 
     pub async fn allow_writes(&self, allowed: bool) -> Result<(), AgentError> {
@@ -248,7 +291,25 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AgentError> {
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, AgentError>>) -> Result<T, AgentError> {
-    tokio::time::timeout(ANSWER_LIMIT, work).await.unwrap_or(Err(AgentError::Slow))
+    within_limit(ANSWER_LIMIT, work).await
+}
+
+async fn within_limit<T>(limit: Duration, work: impl Future<Output = Result<T, AgentError>>) -> Result<T, AgentError> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(AgentError::Slow))
+}
+
+/// What comes of a body before `DOWNLOAD_LIMIT`, with no pause longer than `ANSWER_LIMIT`. Who reads slowly makes no pause.
+fn bounded(body: hyper::body::Incoming) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
+    use futures::StreamExt;
+    let end = tokio::time::Instant::now() + DOWNLOAD_LIMIT;
+    futures::stream::try_unfold(body.into_data_stream(), move |mut chunks| async move {
+        let limit = end.min(tokio::time::Instant::now() + ANSWER_LIMIT);
+        match tokio::time::timeout_at(limit, chunks.next()).await {
+            Ok(Some(chunk)) => Ok(Some((chunk.map_err(std::io::Error::other)?, chunks))),
+            Ok(None) => Ok(None),
+            Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+        }
+    })
 }
 
 async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, AgentError> {
@@ -261,13 +322,12 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, 
 
 async fn refused(response: http::Response<hyper::body::Incoming>) -> AgentError {
     let status = response.status();
-    let detail = read(response)
-        .await
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-        .and_then(|problem| problem.get("detail")?.as_str().map(|detail| plain(detail, DETAIL_LIMIT)))
-        .unwrap_or_default();
-    AgentError::Refused { status, detail }
+    let problem = read(response).await.ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let text = |name: &str| {
+        let text = problem.as_ref().and_then(|problem| problem.get(name)?.as_str());
+        text.map(|text| plain(text, DETAIL_LIMIT)).unwrap_or_default()
+    };
+    AgentError::Refused { status, code: text("code"), detail: text("detail") }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Its sessions die with the process; clones share them, so a test can restart the server around them.
 
 mod agent;
+mod documents;
 mod media;
 mod rfb;
 mod stream;

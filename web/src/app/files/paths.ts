@@ -33,6 +33,6 @@ const OPENABLE = new Set(
 export function opensInGimp(entry: { name: string; kind: string; mediaType?: string | null }): boolean {
   if (entry.kind !== 'file') return false;
   if (entry.mediaType?.startsWith('image/')) return true;
-  const parts = entry.name.toLowerCase().split('.');
+  const [, ...parts] = entry.name.toLowerCase().split('.');
   return OPENABLE.has(parts.slice(-1).join('.')) || OPENABLE.has(parts.slice(-2).join('.'));
 }

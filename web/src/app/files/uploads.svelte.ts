@@ -105,6 +105,28 @@ class Uploads {
     this.#startNext();
   }
 
+  /**
+   * Uploads a file about which nobody is asked: under another name where there is one of its name. Gives its path; rejects
+   * when it failed for good or was cancelled.
+   */
+  bring(file: File, folder: string, name = file.name): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const upload: Upload = new Upload(file, join(folder, name), calls, () => {
+        this.#changed(upload);
+        // Once it has returned from what it does.
+        queueMicrotask(() => {
+          const { state } = upload;
+          if (state.kind === 'exists') this.keepBoth(upload);
+          else if (state.kind === 'done') resolve(state.entry?.path ?? upload.path);
+          else if (state.kind === 'failed') reject(state.error instanceof Error ? state.error : new Error('It failed.'));
+          else if (state.kind === 'cancelled') reject(new DOMException('cancelled', 'AbortError'));
+        });
+      });
+      this.list = [...this.list, upload];
+      this.#startNext();
+    });
+  }
+
   /** The file of an unfinished upload, chosen again. False when it is another file. */
   resume(unfinished: Unfinished, file: File): boolean {
     if (!isSameFile(unfinished, file)) return false;

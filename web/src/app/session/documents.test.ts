@@ -38,7 +38,7 @@ describe('documents', () => {
     expect(endWords(null)).toContain('where it can');
     expect(endWords([document()])).toBe('All images are saved.');
     const unsaved = ['a', 'b', 'c', 'd', 'e'].map((name) => document({ name, dirty: true }));
-    expect(endWords([document(), unsaved[0]!])).toBe('Not saved: a. A copy of each is kept first and offered to you on the dashboard.');
+    expect(endWords([document(), unsaved[0]!])).toBe('Not saved: a. If you end now, a copy of each is kept first and offered to you on the dashboard.');
     expect(endWords(unsaved)).toContain('Not saved: a, b, c, 2 more.');
   });
 

@@ -31,7 +31,7 @@ export function endWords(documents: readonly Document[] | null | undefined): str
   if (unsaved.length === 0) return 'All images are saved.';
   const names = unsaved.slice(0, 3).map((document) => document.name);
   if (unsaved.length > names.length) names.push(`${unsaved.length - names.length} more`);
-  return `Not saved: ${names.join(', ')}. A copy of each is kept first and offered to you on the dashboard.`;
+  return `Not saved: ${names.join(', ')}. If you end now, a copy of each is kept first and offered to you on the dashboard.`;
 }
 
 /** The state of one document; `ago` words a time. */
@@ -44,3 +44,7 @@ export function documentWords(document: Document, ago: (at: string) => string): 
 /** Size and layers: "1920 × 1080, 3 layers". */
 export const measures = (document: Document): string =>
   `${document.width} × ${document.height}, ${plural(document.layers, 'layer', 'layers')}`;
+
+/** Differs when the document's picture may. What is painted on is another a copy later. */
+export const documentState = (document: Document): string =>
+  [document.dirtySince ?? 'saved', document.lastCopied ?? '', document.file ?? '', document.width, document.height, document.layers].join('|');

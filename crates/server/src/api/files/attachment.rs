@@ -86,7 +86,7 @@ pub(in crate::api) async fn send(content: Content, headers: &HeaderMap) -> Resul
         return Ok(response);
     }
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(safe_media_type(&content.name)));
-    out.insert(header::CONTENT_DISPOSITION, value(disposition(&content.name))?);
+    out.insert(header::CONTENT_DISPOSITION, value(disposition(&content.name.display()))?);
     out.insert(header::CONTENT_LENGTH, length.into());
     if let Selection::Part { .. } = selection {
         out.insert(header::CONTENT_RANGE, value(format!("bytes {start}-{}/{size}", start + length - 1))?);
@@ -99,13 +99,12 @@ fn value(text: String) -> Result<HeaderValue, Problem> {
 }
 
 /// RFC 6266: a name for every client, and the real one for those that know Unicode.
-fn disposition(name: &Name) -> String {
-    let name = name.display();
+pub(in crate::api) fn disposition(name: &str) -> String {
     let plain: String = name
         .chars()
         .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })
         .collect();
-    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(&name, ATTR_CHAR))
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(name, ATTR_CHAR))
 }
 
 /// Types that browsers show without running anything. Everything else is bytes: no script or style sheet of ours.

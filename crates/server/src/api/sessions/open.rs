@@ -81,7 +81,7 @@ fn check(request: Request) -> Result<OpenRequest, Problem> {
 }
 
 /// As the session's file system has it.
-fn plain_path(text: &str) -> Result<String, PathError> {
+pub(super) fn plain_path(text: &str) -> Result<String, PathError> {
     let path = WorkspacePath::parse(text)?;
     // Not the workspace itself.
     path.split_names()?;

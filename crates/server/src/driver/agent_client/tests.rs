@@ -46,14 +46,15 @@ async fn calls_carry_the_token() {
 #[tokio::test]
 async fn errors_keep_their_words_short_and_out_of_the_log() {
     let agent = Agent::new();
-    let body = format!(r#"{{"detail":"No such file: a\nb.xcf{}"}}"#, "x".repeat(1000));
+    let body = format!(r#"{{"code":"files.notFound","detail":"No such file: a\nb.xcf{}"}}"#, "x".repeat(1000));
     let answer = format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let request = OpenRequest { path: "a".into(), as_new: false };
     let (result, _) = tokio::join!(agent.client.open(&request), agent.answer(answer.as_bytes()));
     let error = result.unwrap_err();
     assert!(!error.to_string().contains("xcf"), "{error}");
-    let AgentError::Refused { status, detail } = error else { panic!("{error}") };
+    let AgentError::Refused { status, detail, code } = error else { panic!("{error}") };
     assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(code, "files.notFound");
     assert!(detail.starts_with("No such file: a b.xcf") && detail.len() <= DETAIL_LIMIT, "{detail}");
 }
 

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Behaviour, media, pause, rfb, stream};
+use super::{Behaviour, documents, media, pause, rfb, stream};
 use crate::driver::StartRequest;
 use crate::driver::seqpacket::Seqpacket;
 use crate::error::Problem;
@@ -67,6 +67,7 @@ struct Heard {
     since: Instant,
     opened: Vec<OpenRequest>,
     writes_allowed: bool,
+    busy: bool,
     idle_questions: u32,
     unanswered: u32,
     /// Of the stream opened last.
@@ -114,6 +115,7 @@ impl FakeAgent {
                 since: now,
                 opened: vec![],
                 writes_allowed: true,
+                busy: false,
                 idle_questions: 0,
                 unanswered: 0,
                 media: None,
@@ -254,6 +256,24 @@ impl FakeAgent {
         self.change(|status| status.documents = Some(documents));
     }
 
+    /// GIMP does not get round to anything from now on.
+    pub fn set_busy(&self, busy: bool) {
+        self.heard().busy = busy;
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.heard().busy
+    }
+
+    pub(super) fn workspace(&self) -> &std::path::Path {
+        &self.workspace
+    }
+
+    /// What GIMP has open, changed by `change`.
+    pub(super) fn change_documents(&self, change: impl FnOnce(&mut Vec<Document>)) {
+        self.change(|status| change(status.documents.get_or_insert_default()));
+    }
+
     /// GIMP is back.
     pub fn restarted_gimp(&self) {
         self.change(|status| status.phase = AgentPhase::Running);
@@ -311,7 +331,7 @@ impl FakeAgent {
         tokio::spawn(async move { program.run_until_cancelled_owned(task).await });
     }
 
-    fn ready(&self) -> Result<(), Problem> {
+    pub(super) fn ready(&self) -> Result<(), Problem> {
         match self.said.borrow().status.phase {
             AgentPhase::Running => Ok(()),
             _ => Err(Problem::new(StatusCode::CONFLICT, "notReady", "GIMP is not ready yet.")),
@@ -319,7 +339,7 @@ impl FakeAgent {
     }
 }
 
-type Agent = Extension<Arc<FakeAgent>>;
+pub(super) type Agent = Extension<Arc<FakeAgent>>;
 
 /// The API of all fake agents; each request carries its agent as an extension.
 pub(super) fn router() -> Router {
@@ -328,6 +348,10 @@ pub(super) fn router() -> Router {
         .route(agent::EVENTS_PATH, get(events))
         .route(agent::SCREEN_PATH, put(screen))
         .route(agent::OPEN_PATH, post(open))
+        .route(agent::LAYER_PATH, post(documents::layer))
+        .route(agent::SAVE_PATH, post(documents::save))
+        .route(agent::EXPORT_PATH, post(documents::export))
+        .route(agent::THUMBNAIL_PATH, post(documents::thumbnail))
         .route(agent::WRITES_PATH, put(writes))
         .route(agent::END_PATH, post(end))
         .route(agent::VNC_PATH, get(vnc))
@@ -383,7 +407,7 @@ async fn screen(Extension(agent): Agent, Json(asked): Json<ScreenSize>) -> Json<
 async fn open(Extension(agent): Agent, Json(request): Json<OpenRequest>) -> Result<StatusCode, Problem> {
     agent.ready()?;
     if !agent.workspace.join(&request.path).is_file() {
-        return Err(Problem::not_found("file"));
+        return Err(Problem::new(StatusCode::NOT_FOUND, agent::problem::FILE_NOT_FOUND, "There is no such file."));
     }
     agent.heard().opened.push(request);
     Ok(StatusCode::NO_CONTENT)
