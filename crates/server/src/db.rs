@@ -6,6 +6,7 @@ pub mod transaction;
 
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, RuntimeErr, SqlxError,
 };
@@ -19,6 +20,10 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(200);
 /// How long a request waits for a connection. Nobody waits longer for an answer, and it tells when to try again.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+/// What PostgreSQL does about a server that was frozen, or whose machine lost power, in the middle of a transaction: the
+/// others wait for its locks no longer than for a connection.
+const LIMITS: &str = "SET idle_in_transaction_session_timeout = '5s'; SET lock_timeout = '5s'; \
+    SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3";
 /// The same for `doctor`.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
@@ -85,17 +90,32 @@ pub fn is_away(error: &DbErr) -> bool {
     let RuntimeErr::SqlxError(cause) = cause else { return false };
     match &**cause {
         SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed | SqlxError::WorkerCrashed => true,
-        // Classes 08 (connection), 53 (resources) and 57P (shutdown, start) of PostgreSQL.
-        SqlxError::Database(cause) => cause
-            .code()
-            .is_some_and(|code| code.len() == 5 && ["08", "53", "57P"].iter().any(|class| code.starts_with(class))),
+        // Of PostgreSQL: classes 08 (connection), 53 (resources) and 57P (shutdown, start), and what follows from `LIMITS`.
+        SqlxError::Database(cause) => cause.code().is_some_and(|code| {
+            let causes = ["08", "53", "57P", "25P03", "55P03"];
+            code.len() == 5 && causes.iter().any(|class| code.starts_with(class))
+        }),
         _ => false,
     }
 }
 
-async fn open(url: &str, limit: Duration) -> Result<DatabaseConnection, DbErr> {
+/// Of every connection; `limit`: how long to wait for one.
+pub(crate) fn options(url: &str, limit: Duration) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.sqlx_logging(false).acquire_timeout(limit);
+    if !url.starts_with("sqlite:") {
+        // sea-orm's own `after_connect` is for the first connection only.
+        options.map_sqlx_postgres_pool_opts(|pool| {
+            pool.after_connect(|connection, _| {
+                async move { sea_orm::sqlx::raw_sql(LIMITS).execute(connection).await.map(drop) }.boxed()
+            })
+        });
+    }
+    options
+}
+
+async fn open(url: &str, limit: Duration) -> Result<DatabaseConnection, DbErr> {
+    let mut options = options(url, limit);
     // SQLite has one writer; more connections only wait for each other.
     options.max_connections(if url.starts_with("sqlite:") { 8 } else { 20 });
     Database::connect(options).await

@@ -18,8 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr,
-    Statement, Value,
+    ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, Statement, Value,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -55,8 +54,9 @@ struct Inner {
 }
 
 struct Several {
-    /// Of its own: the requests of others must not keep this server from saying that it lives.
-    db: DatabaseConnection,
+    /// Of its own: the requests of others must not keep this server from saying that it lives. Another one after a failure:
+    /// connections whose other end vanished are given up by nobody for minutes.
+    db: Mutex<DatabaseConnection>,
     url: String,
     driver: DriverKind,
     /// When it last heard itself.
@@ -74,9 +74,7 @@ impl Replicas {
         }
         let id = identity(&settings.private_dir()).context("the identity of this server")?;
         let url = settings.database().expose().to_owned();
-        let mut options = ConnectOptions::new(&url);
-        options.sqlx_logging(false).acquire_timeout(ANSWER_LIMIT).max_connections(2);
-        let db = Database::connect(options).await.context("the database can't be opened")?;
+        let db = Mutex::new(Several::open(&url).await.context("the database can't be opened")?);
         let several = Several { db, url, driver: settings.driver, heard: Mutex::default() };
         Ok(Self::of(id, Some(several), Tenure::none()))
     }
@@ -93,8 +91,8 @@ impl Replicas {
     #[cfg(test)]
     pub(crate) fn again(&self) -> Self {
         let Some(several) = &self.0.several else { return Self::alone() };
-        let (db, url, driver) = (several.db.clone(), several.url.clone(), several.driver);
-        Self::of(self.0.id, Some(Several { db, url, driver, heard: Mutex::default() }), Tenure::none())
+        let (db, url, driver) = (several.db(), several.url.clone(), several.driver);
+        Self::of(self.0.id, Some(Several { db: Mutex::new(db), url, driver, heard: Mutex::default() }), Tenure::none())
     }
 
     /// Whether there may be others.
@@ -124,7 +122,16 @@ impl Replicas {
         let deadline = Instant::now() + ALONE_LIMIT;
         let mut told = false;
         loop {
-            match several.register(self.0.id).await? {
+            let registered = match several.register(self.0.id).await {
+                // Such as where a server that joined was frozen halfway.
+                Err(error) if crate::db::is_away(&error) && Instant::now() < deadline => {
+                    tracing::debug!(%error, "this server can't join the others yet; trying again");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+                registered => registered?,
+            };
+            match registered {
                 Ok(tenure) => {
                     self.0.tenure.send_replace(tenure);
                     return Ok(());
@@ -173,6 +180,9 @@ impl Replicas {
                 tracing::warn!(error, "the database does not take that this server lives; trying again");
             }
             failing = error.is_some();
+            if failing && let Err(error) = several.open_anew().await {
+                tracing::warn!(%error, "the connections to the database can't be replaced");
+            }
             keeps.set(if self.tenure().holds() { 1 } else { 0 });
             drop(left);
             tokio::time::sleep_until(began + RENEW).await;
@@ -211,7 +221,7 @@ impl Replicas {
     /// Closes its own connections.
     pub async fn close(&self) {
         if let Some(several) = &self.0.several
-            && let Err(error) = several.db.clone().close().await
+            && let Err(error) = several.db().close().await
         {
             tracing::warn!(%error, "connections to the database could not be closed");
         }
@@ -223,7 +233,7 @@ impl Replicas {
     /// Of the database.
     pub async fn others(&self) -> Result<bool, DbErr> {
         let Some(several) = &self.0.several else { return Ok(false) };
-        Ok(!others(&several.db, self.0.id).await?.is_empty())
+        Ok(!others(&several.db(), self.0.id).await?.is_empty())
     }
 
     /// `ok`, or what is wrong, for people.
@@ -289,15 +299,31 @@ pub fn alive(server: &str, term: &str) -> String {
 }
 
 impl Several {
+    /// Opened when it is needed, so this does not wait.
+    async fn open(url: &str) -> Result<DatabaseConnection, DbErr> {
+        let mut options = crate::db::options(url, ANSWER_LIMIT);
+        options.max_connections(2).connect_lazy(true);
+        Database::connect(options).await
+    }
+
+    fn db(&self) -> DatabaseConnection {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn open_anew(&self) -> Result<(), DbErr> {
+        let new = Self::open(&self.url).await?;
+        *self.db.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
     /// The inner error names the drivers of others beside which this server may not be.
     async fn register(&self, id: Uuid) -> Result<Result<Tenure, String>, DbErr> {
         let began = Instant::now();
-        let tx = transaction::begin_servers(&self.db).await?;
+        let tx = transaction::begin_servers(&self.db()).await?;
         let others = others(&tx, id).await?;
-        let cluster = driver_name(DriverKind::Kubernetes);
-        // The fake driver is for trying out: who shares its sessions is up to whoever does.
-        let shared = |driver: &str| driver == cluster || driver == driver_name(DriverKind::Fake);
-        if !others.is_empty() && !others.iter().map(String::as_str).chain([driver_name(self.driver)]).all(shared) {
+        // All of them reach the same sandboxes. Those of the fake driver, for trying out, are shared by whoever says so.
+        let shared = self.driver != DriverKind::Local && others.iter().all(|driver| driver == driver_name(self.driver));
+        if !others.is_empty() && !shared {
             return Ok(Err(others.join(", ")));
         }
         let row = tx
@@ -334,7 +360,7 @@ impl Several {
             ),
             [Value::from(server), term.into(), messages::text(&Message::Alive(id)).into()],
         );
-        Ok(self.db.query_one_raw(renewed).await?.is_some())
+        Ok(self.db().query_one_raw(renewed).await?.is_some())
     }
 
     async fn leave(&self, tenure: &Tenure) -> Result<(), DbErr> {
@@ -348,7 +374,7 @@ impl Several {
             ),
             [Value::from(server), term.into(), messages::text(&Message::Left).into()],
         );
-        self.db.query_one_raw(left).await.map(drop)
+        self.db().query_one_raw(left).await.map(drop)
     }
 }
 

@@ -63,7 +63,7 @@ struct Owner {
     creating: Semaphore,
     /// The server ends all sessions and begins none.
     closing: AtomicBool,
-    /// Another server ended in order.
+    /// There may be sessions without a keeper: another server ended in order, or a keeper here.
     left: Notify,
     /// This server hands its sessions to the others: takes none and begins none.
     leaving: CancellationToken,
@@ -303,18 +303,39 @@ impl Sessions {
         }
         let tenure = context.replicas.tenure();
         if !context.replicas.several() {
-            return Ok(self.keep_found(row, tenure));
+            return Ok(self.keep_found(row, tenure, None));
         }
+        // Where nobody waits for this any more, `keep_all` comes to what was taken.
         Ok(match row::take(&context.db, &tenure, Some(session)).await?.pop() {
-            Some(taken) => self.keep_found(taken, tenure),
+            Some(taken) => {
+                let shown = self.shown(std::slice::from_ref(&taken)).await;
+                let told = shown.get(&taken.id).map(String::as_str);
+                self.keep_found(taken, tenure, told)
+            }
             None => self.see(row, None),
         })
     }
 
-    fn keep_found(&self, row: entity::session::Model, tenure: Tenure) -> watch::Receiver<Live> {
+    /// `told`: what the keeper before showed.
+    fn keep_found(&self, row: entity::session::Model, tenure: Tenure, told: Option<&str>) -> watch::Receiver<Live> {
         let now = self.0.context.clock.now();
-        let (life, effects) = Lifecycle::find(self.0.context.rules, now, row::found(&row));
+        let (mut life, effects) = Lifecycle::find(self.0.context.rules, now, row::found(&row));
+        if let Some(told) = told.and_then(Told::read) {
+            life.remember(&told.memo);
+        }
         self.keep(row, tenure, life, effects)
+    }
+
+    /// What the keepers before showed of these. A session without it is looked after as well.
+    async fn shown(&self, rows: &[entity::session::Model]) -> HashMap<uuid::Uuid, String> {
+        let context = &self.0.context;
+        if rows.is_empty() || !context.replicas.several() {
+            return HashMap::new();
+        }
+        row::shown(&context.db, rows.iter().map(|row| row.id)).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what is known of sessions beyond their rows can't be read");
+            HashMap::new()
+        })
     }
 
     /// Makes a keeper, unless there is one. The row is this server's in `tenure`.
@@ -358,6 +379,8 @@ impl Sessions {
                         if let Some(known) = all.get_mut(&session) {
                             known.commands = None;
                         }
+                        // It may be this server's in its next term already.
+                        owner.left.notify_one();
                     }
                 }
             }

@@ -57,13 +57,24 @@ pub async fn begin_servers(db: &DatabaseConnection) -> Result<DatabaseTransactio
 /// # Errors
 /// As `begin_write`.
 pub async fn begin_migration(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    begin_alone(db, SCHEMA_LOCK).await
-}
-
-async fn begin_alone(db: &DatabaseConnection, lock: i64) -> Result<DatabaseTransaction, DbErr> {
     let tx = begin_write(db).await?;
     if tx.get_database_backend() == DatabaseBackend::Postgres {
-        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({lock})")).await?;
+        // It waits for others and stands still while the migrator works, see `db::LIMITS`.
+        tx.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0").await?;
     }
+    lock(&tx, SCHEMA_LOCK).await?;
     Ok(tx)
+}
+
+async fn begin_alone(db: &DatabaseConnection, name: i64) -> Result<DatabaseTransaction, DbErr> {
+    let tx = begin_write(db).await?;
+    lock(&tx, name).await?;
+    Ok(tx)
+}
+
+async fn lock(tx: &DatabaseTransaction, name: i64) -> Result<(), DbErr> {
+    if tx.get_database_backend() == DatabaseBackend::Postgres {
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({name})")).await?;
+    }
+    Ok(())
 }

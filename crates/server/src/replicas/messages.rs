@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures::Stream;
 use sea_orm::sqlx::postgres::PgListener;
-use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, Statement};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Replicas, SILENCE_LIMIT};
+use super::{ANSWER_LIMIT, Replicas, SILENCE_LIMIT};
 use crate::ids::{SessionId, UserId};
 use crate::session::lifecycle::Notice;
 
@@ -49,12 +49,14 @@ pub(super) fn text(message: &Message) -> String {
 }
 
 impl Replicas {
-    /// Tells the other servers, and this one.
+    /// Tells the other servers, and this one, by a connection of `db`.
     ///
     /// # Errors
     /// Of the database.
-    pub async fn tell(&self, message: &Message) -> Result<(), DbErr> {
-        let Some(several) = &self.0.several else { return Ok(()) };
+    pub async fn tell(&self, db: &DatabaseConnection, message: &Message) -> Result<(), DbErr> {
+        if !self.several() {
+            return Ok(());
+        }
         let text = text(message);
         if text.len() > MAX_BYTES {
             return Err(DbErr::Custom("the message is too long".to_owned()));
@@ -64,7 +66,7 @@ impl Replicas {
             format!("SELECT pg_notify('{CHANNEL}', $1)"),
             [text.into()],
         );
-        several.db.query_one_raw(tell).await.map(drop)
+        db.query_one_raw(tell).await.map(drop)
     }
 
     /// What servers tell, this one too, for ever; nothing where there is one. Messages of a newer version are left out.
@@ -101,8 +103,11 @@ impl Listening {
                     Ok(listener) => {
                         self.listener = Some(listener);
                         // To hear it: whoever waits until this server is ready need not wait for the next.
-                        if let Err(error) = self.replicas.tell(&Message::Alive(self.replicas.0.id)).await {
-                            tracing::debug!(%error, "the sign of life comes a little later");
+                        let db = self.replicas.0.several.as_ref()?.db();
+                        let alive = Message::Alive(self.replicas.0.id);
+                        let told = tokio::time::timeout(ANSWER_LIMIT, self.replicas.tell(&db, &alive)).await;
+                        if !matches!(told, Ok(Ok(()))) {
+                            tracing::debug!("the sign of life comes a little later");
                         }
                         if std::mem::take(&mut self.failing) {
                             tracing::info!("this server hears the others again");
@@ -128,9 +133,12 @@ impl Listening {
 }
 
 async fn listen(url: &str) -> Result<PgListener, sea_orm::sqlx::Error> {
-    let mut listener = PgListener::connect(url).await?;
-    listener.listen(CHANNEL).await?;
-    Ok(listener)
+    let listening = tokio::time::timeout(SILENCE_LIMIT, async {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    });
+    listening.await.unwrap_or(Err(sea_orm::sqlx::Error::PoolTimedOut))
 }
 
 #[cfg(test)]

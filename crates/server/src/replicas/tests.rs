@@ -11,7 +11,7 @@ use crate::config::{DriverKind, Secret, Settings};
 use crate::db::entity::session::Entity;
 use crate::driver::Presence;
 use crate::ids::SessionId;
-use crate::session::testing::{Events, end_of, eventually, fake, running, start, started, until};
+use crate::session::testing::{Events, end_of, eventually, fake, keeps, kept_at, running, start, started, until};
 use crate::test_app::{Client, Cluster, TestApp};
 
 /// How soon what changed on one server is seen on another.
@@ -51,6 +51,16 @@ async fn kept_by(app: &TestApp, session: SessionId) {
         assert!(Instant::now() < deadline, "never taken");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits until somebody took it in another term than `before`.
+async fn taken_again(app: &TestApp, session: SessionId, before: i64) {
+    let taken = async {
+        while keeper(app, session).await.1 == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LEASE, taken).await.expect("somebody takes it");
 }
 
 async fn soon<T>(what: &str, so: impl Future<Output = T>) -> T {
@@ -181,13 +191,23 @@ async fn a_server_whose_lease_has_ended_in_the_database_is_refused_and_takes_no_
     // As where it stood still for long: by its own clock all is well.
     let late = format!("UPDATE servers SET until = clock_timestamp() WHERE id = '{}'", two.app.replicas.0.id);
     let before = keeper(&one, session).await.1;
+    let held = two.app.replicas.tenure();
     two.app.db.execute_unprepared(&late).await.unwrap();
-    let taken = async {
-        while keeper(&one, session).await.1 == before {
+    let refused = !crate::session::testing::store_as(&two.app.db, session, &held).await;
+    assert!(refused, "a write under the tenure that has ended");
+    taken_again(&one, session, before).await;
+    assert!(!crate::session::testing::store_as(&two.app.db, session, &held).await, "nor after it was taken");
+    let alone = async {
+        loop {
+            let kept = keeper(&one, session).await.0;
+            let us = [&one, &two].map(|app| (keeps(app, session), kept == Some(app.app.replicas.0.id)));
+            if us.iter().all(|(keeps, ours)| keeps == ours) {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(LEASE, taken).await.expect("somebody takes it");
+    tokio::time::timeout(LEASE, alone).await.expect("the one that took it keeps it, and no other");
     // One of them looks after it, and the other asks that one.
     for (app, client) in [(&one, &mut one.same_user(&there)), (&two, &mut there)] {
         one.clock.advance(time::Duration::minutes(1));
@@ -229,6 +249,11 @@ async fn a_server_with_processes_of_its_own_is_alone() {
     let local = Replicas::new(&settings, &one.app.db).await.unwrap();
     let error = local.join().await.expect_err("sessions are processes of its machine").to_string();
     assert!(error.contains("Several servers need the driver kubernetes"), "{error}");
+    // Nor do sandboxes of a cluster belong to one that has none.
+    let cluster = Settings { driver: DriverKind::Kubernetes, ..settings };
+    let cluster = Replicas::new(&cluster, &one.app.db).await.unwrap();
+    let registered = cluster.0.several.as_ref().unwrap().register(cluster.0.id).await.unwrap();
+    assert_eq!(registered.expect_err("sessions of two kinds"), "fake");
     assert!(!local.tenure().holds());
     // One that was killed a moment ago is waited for.
     die(&one);
@@ -337,4 +362,134 @@ async fn a_transaction_from_before_does_not_get_past_the_fence() {
     kept_by(&one, session).await;
     assert!(held.holds(), "by the clock of the one that stood still");
     assert!(!crate::session::testing::store_as(&two.app.db, session, &held).await, "it is another's");
+}
+
+#[tokio::test]
+async fn whoever_takes_a_session_over_knows_what_its_keeper_showed() {
+    let (two, one) = two().await;
+    let mut there = two.user("ada@example.org").await;
+    let (id, session) = started(&two, &mut there).await;
+    one.app.sessions.watch(session).await.unwrap();
+    one.clock.advance(time::Duration::minutes(10));
+    there.post(&format!("/api/v1/sessions/{id}/extend"), json!({})).await.expect(200);
+    eventually("it is shown", || !kept_at(&one, session).is_null()).await;
+    let shown = kept_at(&one, session);
+    die(&two);
+    kept_by(&one, session).await;
+    eventually("it has a keeper", || keeps(&one, session)).await;
+    assert_eq!(kept_at(&one, session), shown);
+}
+
+/// The keeper of the term before may be there still when the server takes its sessions in the next.
+#[tokio::test]
+async fn a_server_that_takes_its_own_sessions_again_looks_after_them() {
+    let one = TestApp::on_postgres().await;
+    ready(&one).await;
+    let mut user = one.user("ada@example.org").await;
+    let (id, session) = started(&one, &mut user).await;
+    let late = format!("UPDATE servers SET until = clock_timestamp() WHERE id = '{}'", one.app.replicas.0.id);
+    for _ in 0..4 {
+        let before = keeper(&one, session).await.1;
+        one.app.db.execute_unprepared(&late).await.unwrap();
+        taken_again(&one, session, before).await;
+        // Once it does what it is asked for, it is the keeper of this term: the one before may not write.
+        let asked = Instant::now();
+        one.clock.advance(time::Duration::minutes(1));
+        user.post(&format!("/api/v1/sessions/{id}/extend"), json!({})).await.expect(200);
+        assert!(asked.elapsed() < LEASE, "{:?}", asked.elapsed());
+    }
+    user.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+    end_of(&one, &mut user, &id).await;
+}
+
+#[tokio::test]
+async fn what_a_keeper_is_asked_for_happens_although_it_was_not_told() {
+    let one = TestApp::on_postgres().await;
+    ready(&one).await;
+    let mut user = one.user("ada@example.org").await;
+    let (id, session) = started(&one, &mut user).await;
+    let missed = format!(
+        "ALTER TABLE sessions DISABLE TRIGGER sessions_changed; \
+         UPDATE sessions SET end_asked = 'user' WHERE id = '{}'",
+        session.0
+    );
+    one.app.db.execute_unprepared(&missed).await.unwrap();
+    let ended = tokio::time::timeout(LEASE, end_of(&one, &mut user, &id)).await.expect("in seconds");
+    assert_eq!(ended["endReason"], "user");
+}
+
+/// Such as one that is frozen, or whose machine lost power, in the middle of a creation.
+#[tokio::test]
+async fn a_server_that_stands_still_with_a_lock_stops_the_others_for_seconds_only() {
+    let (two, one) = two().await;
+    let mut user = one.user("ada@example.org").await;
+    let frozen = crate::db::transaction::begin_sessions(&two.app.db).await.unwrap();
+    let began = Instant::now();
+    let first = user.post("/api/v1/sessions", json!({})).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    if first.status() != 201 {
+        assert!(first.header("retry-after").is_some());
+        first.expect_problem(503, "unavailable");
+        start(&mut user).await;
+    }
+    let error = frozen.execute_unprepared("SELECT 1").await.expect_err("the database has ended it");
+    assert!(crate::db::is_away(&error), "{error}");
+
+    // And one whose lock is held for longer than anybody may wait for.
+    let held = two.app.db.begin().await.unwrap();
+    held.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE sessions IN EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let began = Instant::now();
+    let mut other = one.user("grace@example.org").await;
+    let refused = other.post("/api/v1/sessions", json!({})).await;
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    assert!(refused.header("retry-after").is_some());
+    refused.expect_problem(503, "unavailable");
+    held.rollback().await.unwrap();
+    start(&mut other).await;
+}
+
+/// As where the database's machine is cut off without a word, and another answers at its address.
+#[tokio::test]
+async fn a_connection_that_nobody_answers_costs_no_right_to_write() {
+    let cluster = Cluster::start().await;
+    let one = TestApp::on(Some(cluster.database().await), |_| {}).await;
+    ready(&one).await;
+    let mut user = one.user("ada@example.org").await;
+    let (_, session) = started(&one, &mut user).await;
+    let tenure = one.app.replicas.tenure();
+    let backends = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'WITH renewed%' AND pid <> pg_backend_pid()";
+    let backends = sea_orm::Statement::from_string(sea_orm::DatabaseBackend::Postgres, backends);
+    let backends: Vec<i32> = tokio::time::timeout(LEASE, async {
+        loop {
+            let found = one.app.db.query_all_raw(backends.clone()).await.unwrap();
+            if !found.is_empty() {
+                return found.iter().map(pid).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("it says that it lives");
+    signal(&backends, rustix::process::Signal::STOP);
+    let mut held = true;
+    let stopped = Instant::now();
+    while stopped.elapsed() < LEASE + Duration::from_secs(3) {
+        held &= tenure.holds();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    signal(&backends, rustix::process::Signal::CONT);
+    assert!(held, "another connection takes their place in time");
+    assert_eq!(keeper(&one, session).await.1, 1);
+}
+
+fn pid(row: &sea_orm::QueryResult) -> i32 {
+    row.try_get_by_index(0).unwrap()
+}
+
+fn signal(processes: &[i32], signal: rustix::process::Signal) {
+    for process in processes {
+        rustix::process::kill_process(rustix::process::Pid::from_raw(*process).unwrap(), signal).unwrap();
+    }
 }

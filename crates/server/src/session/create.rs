@@ -1,10 +1,12 @@
 //! Beginning a session: one step for the slot of the user, the room on the machine and the row.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use protocol::session::{ScreenSize, SessionStatus, StartStep};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, SqlErr,
+    ActiveModelTrait, ColumnTrait, ConnAcquireErr, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter,
+    SqlErr,
 };
 
 use super::Sessions;
@@ -17,6 +19,8 @@ use crate::ids::{SessionId, UserId};
 
 /// How often another server may be quicker with a slot before something else must be wrong.
 const RACES: u32 = 8;
+/// How long it may take until SQL has the row. Longer than the database lets anybody wait for a lock.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NewSession {
@@ -50,8 +54,14 @@ impl Sessions {
     /// # Errors
     /// See `CreateError`.
     pub async fn create(&self, new: NewSession) -> Result<Model, CreateError> {
-        let context = &self.0.context;
         self.0.creations.check(new.user).map_err(CreateError::TooOften)?;
+        // Those before it may wait for a database that does not answer.
+        let creating = tokio::time::timeout(LIMIT, self.create_in_turn(new)).await;
+        creating.unwrap_or(Err(CreateError::Db(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))))
+    }
+
+    async fn create_in_turn(&self, new: NewSession) -> Result<Model, CreateError> {
+        let context = &self.0.context;
         let _one_at_a_time = self.0.creating.acquire().await.map_err(|_| CreateError::Closing)?;
         let mut races = 0;
         loop {

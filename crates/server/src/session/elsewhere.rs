@@ -29,11 +29,16 @@ const RETRY: Duration = Duration::from_millis(500);
 /// What a keeper knows beyond the row, as it shows it to other servers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Told {
-    memo: Memo,
+    pub memo: Memo,
     report: Option<Report>,
 }
 
 impl Told {
+    /// A body of another version may say what this one can't read.
+    pub fn read(body: &str) -> Option<Self> {
+        serde_json::from_str(body).ok()
+    }
+
     pub fn by(live: &Live) -> Self {
         // When there was input is in the memo; this differs each time.
         let report = live.report.clone().map(|report| Report { idle: time::Duration::ZERO, ..report });
@@ -85,7 +90,7 @@ impl Sessions {
         let mut elsewhere = HashMap::new();
         for (id, (user, asked)) in changed {
             match self.commands(id) {
-                // Full: it comes to it, or another server does when it asks again.
+                // Full: see `keep_all`.
                 Some(commands) if asked => drop(commands.try_send(Command::Asked)),
                 Some(_) => {}
                 None => drop(elsewhere.insert(id, user)),
@@ -97,6 +102,7 @@ impl Sessions {
         let rows = Entity::find().filter(Column::Id.is_in(elsewhere.keys().map(|id| id.0)));
         let rows = rows.all(&self.0.context.db).await?;
         let shown = row::shown(&self.0.context.db, rows.iter().map(|row| row.id)).await?;
+        self.forget(elsewhere.keys().copied().filter(|id| rows.iter().all(|row| row.id != id.0)));
         for row in rows {
             let told = shown.get(&row.id).map(String::as_str);
             self.see(row, told);
@@ -132,13 +138,18 @@ impl Sessions {
                 }
             }
         }
+        self.forget(gone.into_iter().map(SessionId));
+        Ok(())
+    }
+
+    /// Sessions that are over, unless their keeper here still has to end them.
+    fn forget(&self, gone: impl Iterator<Item = SessionId>) {
+        let mut all = self.known();
         for id in gone {
-            let mut all = self.known();
-            if all.get(&SessionId(id)).is_some_and(|known| known.commands.is_none()) {
-                all.remove(&SessionId(id));
+            if all.get(&id).is_some_and(|known| known.commands.is_none()) {
+                all.remove(&id);
             }
         }
-        Ok(())
     }
 
     /// The session as it is now, where `watch` may be some milliseconds behind its keeper on another server.
@@ -161,8 +172,7 @@ impl Sessions {
     pub(crate) fn see(&self, row: Model, told: Option<&str>) -> watch::Receiver<Live> {
         let context = &self.0.context;
         let id = SessionId(row.id);
-        // One of another version may say what this one can't read.
-        let told: Option<Told> = told.and_then(|body| serde_json::from_str(body).ok());
+        let told = told.and_then(Told::read);
         let (memo, report) = told.map_or((None, None), |told| (Some(told.memo), told.report));
         let now = context.clock.now();
         let life = Lifecycle::seen(context.rules, now, row::found(&row), row.ended_at, memo.as_ref());

@@ -115,7 +115,12 @@ pub(super) async fn run(
     let id = SessionId(row.id);
     // The row may have ended between being read and this keeper being made.
     let gone = loop {
-        match Entity::find_by_id(row.id).one(&context.db).await {
+        let found = tokio::select! {
+            biased;
+            () = lease.tenure.lost() => return Done::Lost,
+            found = Entity::find_by_id(row.id).one(&context.db) => found,
+        };
+        match found {
             Ok(now) => break now.is_none_or(|now| now.ended_at.is_some()),
             Err(error) => {
                 tracing::warn!(session = %id, %error, "the session's row can't be read; trying again");
@@ -154,18 +159,15 @@ pub(super) async fn run(
         telling: false,
         jobs: FuturesUnordered::new(),
     };
-    keeper.carry_out(effects).await;
-    while !keeper.lost && !keeper.done() {
-        let happened = keeper.next(&mut inbox).await;
-        // However long this server stood still: what it was about to do may be done elsewhere by now.
-        if !keeper.lease.tenure.holds() {
-            keeper.lost = true;
-            break;
-        }
-        keeper.handle(happened).await;
-        keeper.show().await;
-    }
-    if keeper.lost {
+    let tenure = keeper.lease.tenure.clone();
+    let lost = tokio::select! {
+        // However long this server stood still, or the database does not answer: what it was about to do may be done
+        // elsewhere by now.
+        biased;
+        () = tenure.lost() => true,
+        () = keeper.keep(effects, &mut inbox) => keeper.lost,
+    };
+    if lost {
         tracing::info!(session = %keeper.id, "this server does not look after the session any more");
         return Done::Lost;
     }
@@ -173,6 +175,20 @@ pub(super) async fn run(
 }
 
 impl Keeper {
+    /// Until the session has ended and SQL knows, or is another server's.
+    async fn keep(&mut self, effects: Vec<Effect>, inbox: &mut mpsc::Receiver<Command>) {
+        self.carry_out(effects).await;
+        while !self.lost && !self.done() {
+            let happened = self.next(inbox).await;
+            if !self.lease.tenure.holds() {
+                self.lost = true;
+                return;
+            }
+            self.handle(happened).await;
+            self.show().await;
+        }
+    }
+
     fn done(&self) -> bool {
         matches!(self.live.borrow().life.phase(), Phase::Ended { .. }) && self.store_at.is_none()
     }
@@ -341,7 +357,7 @@ impl Keeper {
                 Effect::Notify(notice) => {
                     let user = UserId(self.row.user_id);
                     let told = Message::Notice { session: self.id, user, notice: notice.clone() };
-                    if let Err(error) = self.context.replicas.tell(&told).await {
+                    if let Err(error) = self.context.replicas.tell(&self.context.db, &told).await {
                         tracing::warn!(session = %self.id, %error, "a notice reaches those who use this server only");
                     }
                     self.context.watchers.tell(user, Event::Notice(self.id, notice));
@@ -403,6 +419,8 @@ impl Keeper {
         self.carry_out(effects).await;
         if (row.end_asked.is_some() || row.keep_asked_at.is_some())
             && !self.lost
+            // Not where the row does not say it yet: asked again in a second.
+            && self.store_at.is_none()
             && let Err(error) = row::answered(&self.context.db, &self.lease, &row).await
         {
             tracing::warn!(session = %self.id, %error, "that a session did what it was asked for can't be written");

@@ -350,10 +350,7 @@ impl Lifecycle {
         let (mut life, _theirs) = Self::find(rules, now, found);
         if let Some(memo) = memo {
             life.watched_since = memo.watched_since;
-            life.idle.input_at = memo.input_at;
-            life.idle.kept_at = memo.kept_at;
-            life.idle.warned = memo.idle_warned;
-            life.warned = memo.warned;
+            life.remember(memo);
         }
         if ended_at.is_some() {
             let end = life.end().cloned();
@@ -363,6 +360,14 @@ impl Lifecycle {
             life.ended_at = ended_at;
         }
         life
+    }
+
+    /// What the keeper before knew. How long this one has watched stays: nobody is surprised by an end.
+    pub fn remember(&mut self, memo: &Memo) {
+        self.idle.input_at = memo.input_at;
+        self.idle.kept_at = memo.kept_at;
+        self.idle.warned = memo.idle_warned;
+        self.warned = memo.warned;
     }
 
     /// What is known beyond the row.

@@ -9,7 +9,7 @@ use protocol::agent::AgentPhase;
 use protocol::session::EndReason;
 
 use super::lifecycle::{Rules, Silence};
-use super::{Owner, Sessions, keeper, row};
+use super::{Command, Owner, Sessions, keeper, row};
 use crate::ids::SessionId;
 use crate::replicas::Tenure;
 
@@ -46,8 +46,13 @@ pub(super) async fn take_over(owner: Weak<Owner>) {
     let Some(mut tenures) = owner.upgrade().map(|owner| owner.context.replicas.tenures()) else { return };
     loop {
         let Some(owner) = owner.upgrade() else { return };
-        if let Err(error) = Sessions(owner.clone()).take_all().await {
+        let sessions = Sessions(owner.clone());
+        if let Err(error) = sessions.take_all().await {
             tracing::debug!(%error, "sessions without a keeper can't be taken; trying again");
+        }
+        // Later, where a session that is begun takes long.
+        if let Ok(Err(error)) = tokio::time::timeout(TAKE_INTERVAL, sessions.keep_all()).await {
+            tracing::debug!(error = format!("{error:#}"), "which sessions are ours can't be read");
         }
         tokio::select! {
             () = tokio::time::sleep(TAKE_INTERVAL) => {}
@@ -73,12 +78,45 @@ impl Sessions {
             if taken.is_empty() {
                 return Ok(());
             }
+            let shown = self.shown(&taken).await;
             for row in taken {
                 metrics::counter!("gimp_platform_sessions_taken_total").increment(1);
                 tracing::info!(session = %row.id, status = row.status, "session without a keeper taken");
-                self.keep_found(row, tenure.clone());
+                let told = shown.get(&row.id).map(String::as_str);
+                self.keep_found(row, tenure.clone(), told);
             }
         }
+    }
+
+    /// A keeper for every row that the database gives to this server: one of an earlier run, or one that was taken while
+    /// the keeper of an earlier term was there still, or for a request that nobody waited for. Also has the keepers look
+    /// at what they are asked for, where they were not told.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn keep_all(&self) -> anyhow::Result<()> {
+        let context = &self.0.context;
+        // A row that is being made here has its keeper in a moment.
+        let _nothing_begins = self.0.creating.acquire().await?;
+        let tenure = context.replicas.tenure();
+        let mut found = vec![];
+        for row in row::kept(&context.db, &tenure).await? {
+            match self.commands(SessionId(row.id)) {
+                None => found.push(row),
+                Some(commands) if row.end_asked.is_some() || row.keep_asked_at.is_some() => {
+                    // Full: in the next round.
+                    let _room = commands.try_send(Command::Asked);
+                }
+                Some(_) => {}
+            }
+        }
+        let shown = self.shown(&found).await;
+        for row in found {
+            tracing::info!(session = %row.id, status = row.status, "session of an earlier run found");
+            let told = shown.get(&row.id).map(String::as_str);
+            self.keep_found(row, tenure.clone(), told);
+        }
+        Ok(())
     }
 
     /// One round: a keeper for every row that has not ended, an end for every sandbox without such a row and for
@@ -91,17 +129,7 @@ impl Sessions {
         if context.replicas.several() {
             self.take_all().await?;
         }
-        {
-            // A row that is being made here has its keeper in a moment.
-            let _nothing_begins = self.0.creating.acquire().await?;
-            let tenure = context.replicas.tenure();
-            for row in row::kept(&context.db, &tenure).await? {
-                if self.commands(SessionId(row.id)).is_none() {
-                    tracing::info!(session = %row.id, status = row.status, "session of an earlier run found");
-                    self.keep_found(row, tenure.clone());
-                }
-            }
-        }
+        self.keep_all().await?;
         let Some(chore) = context.replicas.begin_chore(&context.db, CHORE).await? else { return Ok(()) };
         // What follows may take long, and is right whoever does it: what has ended never comes back.
         chore.commit().await?;

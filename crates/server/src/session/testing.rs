@@ -178,3 +178,15 @@ pub(crate) async fn store_as(
     let lease = row::Lease { tenure: tenure.clone(), term: 1 };
     row::store(db, session, &lease, &row::Columns::of(&life)).await.expect("is answered") == row::Stored::Yes
 }
+
+/// Whether a keeper of this server looks after the session.
+pub(crate) fn keeps(app: &TestApp, session: SessionId) -> bool {
+    app.app.sessions.commands(session).is_some()
+}
+
+/// When its user last said that the session be kept, as far as this server knows.
+pub(crate) fn kept_at(app: &TestApp, session: SessionId) -> Value {
+    let live = app.app.sessions.live(session).expect("is known");
+    let memo = live.borrow().life.memo();
+    serde_json::to_value(memo).expect("JSON")["kept_at"].clone()
+}

@@ -62,6 +62,11 @@ fn added() -> [ColumnDef; 5] {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// On SQLite as well: a server that was killed halfway begins anew.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, m: &SchemaManager) -> Result<(), DbErr> {
         for column in added() {
             // One at a time: SQLite takes no more.
@@ -103,6 +108,10 @@ impl MigrationTrait for Migration {
                 .to_owned(),
         )
         .await?;
+        // Few of all rows, and looked for each second.
+        m.get_connection()
+            .execute_unprepared("CREATE INDEX sessions_active ON sessions (id) WHERE ended_at IS NULL")
+            .await?;
         if m.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
             m.get_connection().execute_unprepared(TELL).await?;
         }
@@ -113,6 +122,7 @@ impl MigrationTrait for Migration {
         if m.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
             m.get_connection().execute_unprepared(TELL_NO_MORE).await?;
         }
+        m.get_connection().execute_unprepared("DROP INDEX sessions_active").await?;
         for table in ["session_reports", "leases", "servers"] {
             m.drop_table(Table::drop().table(table).if_exists().to_owned()).await?;
         }
@@ -121,5 +131,33 @@ impl MigrationTrait for Migration {
             m.alter_table(Table::alter().table("sessions").drop_column(name).to_owned()).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait, Database};
+    use sea_orm_migration::MigratorTrait;
+
+    use crate::db::migration::Migrator;
+    use crate::test_app::TestDatabase;
+
+    #[tokio::test]
+    async fn a_migration_that_failed_halfway_is_done_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let postgres = TestDatabase::create().await;
+        let file = format!("sqlite://{}?mode=rwc", folder.path().join("test.sqlite").display());
+        let db = Database::connect(postgres.as_ref().map_or(file, TestDatabase::url)).await.unwrap();
+        Migrator::up(&db, Some(1)).await.unwrap();
+        // Stands in the way of what comes after the new columns.
+        db.execute_unprepared("CREATE TABLE leases (id INTEGER)").await.unwrap();
+        crate::db::migrate(&db).await.expect_err("the name is taken");
+        db.execute_unprepared("DROP TABLE leases").await.unwrap();
+        crate::db::migrate(&db).await.expect("nothing of the first attempt is left");
+        assert_eq!(crate::db::pending(&db).await.unwrap(), 0);
+
+        Migrator::down(&db, Some(1)).await.expect("there is a way back");
+        crate::db::migrate(&db).await.expect("and forth");
+        db.close().await.unwrap();
     }
 }
