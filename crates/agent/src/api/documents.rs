@@ -115,7 +115,8 @@ async fn download(api: &Api, request: ExportRequest) -> Result<Response, Problem
                 done => return done.map(|()| scratch),
             }
         }
-        // A full workspace must not keep anybody from taking pictures home.
+        // A full workspace must not keep anybody from taking pictures home. Where GIMP's writes were stopped it is of no use:
+        // their limit knows no folders.
         let scratch = blocking(move || Scratch::new(&std::env::temp_dir(), format)).await?;
         export_to(api, request, &scratch.0).await.map(|()| scratch)
     };

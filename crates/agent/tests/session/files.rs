@@ -360,7 +360,7 @@ async fn an_end_in_a_save_keeps_the_image() {
 }
 
 #[tokio::test]
-async fn downloads_that_nobody_reads_are_bounded() {
+async fn downloads_at_once_are_bounded() {
     let session = red_image().await;
     let document = the_document(&session).await;
     let wish = json!({"document": document, "format": "xcf"});
