@@ -4,6 +4,7 @@ mod documents;
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
@@ -23,7 +24,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::gimp::control::ControlError;
 use crate::metrics;
@@ -48,6 +49,8 @@ struct Api {
     token_digest: [u8; 32],
     /// None: WebRTC cannot come in.
     media: Option<MediaSocket>,
+    /// Exports on their way out: each holds disk space without a name.
+    downloads: Arc<Semaphore>,
 }
 
 /// Opens the socket. A Unix socket is for its owner only.
@@ -86,7 +89,8 @@ pub async fn serve(listen: &Listen, shared: Shared, token: &str) -> anyhow::Resu
 }
 
 fn router(shared: Shared, token: &str, media: Option<MediaSocket>) -> Router {
-    let api = Api { shared, token_digest: Sha256::digest(token).into(), media };
+    let downloads = Arc::new(Semaphore::new(documents::MOST_DOWNLOADS));
+    let api = Api { shared, token_digest: Sha256::digest(token).into(), media, downloads };
     let private = Router::new()
         .route(agent::STATUS_PATH, get(status))
         .route(agent::EVENTS_PATH, get(events))

@@ -5,17 +5,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use agent_core::lifecycle::SaveOutcome;
 use agent_core::recovery::{DocumentId, Hand, InSight, Next, Policy};
 use gimp_link::Image;
 use protocol::agent::{Document, MAX_DOCUMENTS};
+use protocol::session::EXPORT_DIR;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::gimp::link::{Export, Link, LinkError};
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
@@ -29,6 +31,13 @@ const DISPLAY_LIMIT: Duration = Duration::from_secs(2);
 const SAME_INPUT: Duration = Duration::from_millis(100);
 /// A document that GIMP has not listed for so long, while it answered, was closed by its user.
 const CLOSED_FOR_GOOD: Duration = Duration::from_secs(1);
+/// Told while GIMP does for too long what it was asked for.
+const STILL_AT_IT: &str = "GIMP is still at it; your latest changes are not copied.";
+/// Largest exports, pixels of what comes out, and of all layers: they take GIMP less than what it is waited for.
+const MOST_PIXELS: u64 = 400_000_000;
+const MOST_LAYER_PIXELS: u64 = 8_000_000_000;
+/// Of files in which GIMP keeps all of an image.
+const XCF_ENDINGS: [&str; 4] = [".xcf", ".xcf.gz", ".xcf.bz2", ".xcf.xz"];
 /// Longest name told of, characters.
 const MAX_NAME: usize = 200;
 
@@ -71,6 +80,8 @@ pub enum Wish {
     Save {
         document: String,
         to: Option<PathBuf>,
+        /// Whether `to` may take the place of a file. Its own always does.
+        replace: bool,
     },
     Export {
         document: String,
@@ -99,12 +110,18 @@ pub enum WishError {
     Which,
     #[error("the document has no file of its own")]
     NoFile,
+    #[error("there is a file of this name")]
+    Exists,
+    #[error("the image is too large to be exported in time")]
+    TooLarge,
     #[error("GIMP does not answer in time")]
     Busy,
     #[error("nothing is known of documents")]
     Unknown,
     #[error("GIMP could not do it")]
     Failed(#[source] LinkError),
+    #[error("a folder of the platform's could not be made")]
+    NotWritten(#[source] std::io::Error),
     #[error("the session is ending")]
     Ending,
 }
@@ -113,6 +130,7 @@ impl From<LinkError> for WishError {
     fn from(error: LinkError) -> Self {
         match error {
             error if error.is_no_image() => Self::NoDocument,
+            error if error.is_in_the_way() => Self::Exists,
             LinkError::TimedOut => Self::Busy,
             LinkError::Version(_) => Self::Unknown,
             LinkError::Gone(_) | LinkError::Refused(_) | LinkError::Garbled => Self::Failed(error),
@@ -139,6 +157,21 @@ pub struct Documents {
     commands: mpsc::Sender<Command>,
     /// The session ends: what is being done for somebody is in the way.
     ending: CancellationToken,
+    being_saved: Arc<BeingSaved>,
+}
+
+/// The image of which GIMP may say that it is saved while its file is not yet whole and in its place.
+#[derive(Debug, Default)]
+struct BeingSaved(Mutex<Option<DocumentId>>);
+
+impl BeingSaved {
+    fn get(&self) -> Option<DocumentId> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, image: Option<DocumentId>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = image;
+    }
 }
 
 impl Documents {
@@ -147,11 +180,15 @@ impl Documents {
         let told = watch::Sender::new(Told::default());
         let watcher = told.subscribe();
         let ending = CancellationToken::new();
+        let being_saved = Arc::new(BeingSaved::default());
         let keeper = Keeper {
             setup,
             told,
             commands: receiver,
             ending: ending.clone(),
+            being_saved: being_saved.clone(),
+            awaits_save: false,
+            late_lists: 0,
             started: Instant::now(),
             last_input: None,
             policy: Policy::default(),
@@ -159,7 +196,12 @@ impl Documents {
             kept: Vec::new(),
         };
         tokio::spawn(keeper.run());
-        (Self { commands, ending }, watcher)
+        (Self { commands, ending, being_saved }, watcher)
+    }
+
+    /// The image that counts as unsaved whatever GIMP says: a save of it may have been cut off.
+    pub fn being_saved(&self) -> Option<DocumentId> {
+        self.being_saved.get()
     }
 
     /// Looks at GIMP's documents soon, as after input of a human.
@@ -230,6 +272,11 @@ struct Keeper {
     told: watch::Sender<Told>,
     commands: mpsc::Receiver<Command>,
     ending: CancellationToken,
+    being_saved: Arc<BeingSaved>,
+    /// The link has not yet said what became of the last save.
+    awaits_save: bool,
+    /// Lists in a row that GIMP did not answer in time.
+    late_lists: u32,
     started: Instant,
     last_input: Option<Duration>,
     policy: Policy,
@@ -338,6 +385,11 @@ impl Keeper {
             Command::Wish(wish, answer) => {
                 let ending = self.ending.clone();
                 let done = ending.run_until_cancelled(self.carry_out(wish)).await;
+                if let Some(Err(WishError::Busy)) = done {
+                    self.tell(Some(STILL_AT_IT));
+                    // To be listed again.
+                    self.last_input = Some(self.now());
+                }
                 let _ = answer.send(done.unwrap_or(Err(WishError::Ending)));
             }
             Command::SaveAll(answer) => {
@@ -386,9 +438,11 @@ impl Keeper {
             Err(error) => {
                 tracing::warn!(%error, "GIMP does not tell of its documents");
                 self.policy.list_failed(self.now());
+                self.late_lists = if matches!(error, LinkError::TimedOut) { self.late_lists + 1 } else { 0 };
                 match error {
-                    // It is busy: what was known still holds.
-                    LinkError::TimedOut if self.told.borrow().documents.is_some() => {}
+                    // It is busy: for a moment, what was known still holds.
+                    LinkError::TimedOut if self.late_lists < 2 && self.told.borrow().documents.is_some() => {}
+                    LinkError::TimedOut => self.tell(Some(STILL_AT_IT)),
                     LinkError::Version(_) => self.tell(Some("The GIMP link is of another version.")),
                     _ => self.tell(Some("GIMP does not answer the platform.")),
                 }
@@ -410,10 +464,17 @@ impl Keeper {
             images = self.setup.link.list().await;
         }
         if let Err(LinkError::Gone(_)) = images {
+            // It takes with it what became of a save.
+            self.awaits_save = false;
             self.setup.link.start().await?;
             images = self.setup.link.list().await;
+        } else if images.is_ok() && self.awaits_save {
+            // It does one after the other: a save that was not waited for is over.
+            self.awaits_save = false;
+            self.being_saved.set(None);
         }
         let images = images?;
+        self.late_lists = 0;
         let process = self.setup.link.hello().await?.process;
         if self.run.process != process {
             // What an agent before this one knew of the same GIMP.
@@ -430,7 +491,7 @@ impl Keeper {
         let mut before = std::mem::take(&mut self.run.documents);
         for image in images.into_iter().take(MAX_DOCUMENTS) {
             let mut known = before.remove(&image.id).unwrap_or_default();
-            if image.dirty {
+            if image.dirty || self.being_saved.get() == Some(image.id) {
                 known.dirty_since.get_or_insert_with(now);
             } else {
                 known.dirty_since = None;
@@ -531,7 +592,8 @@ impl Keeper {
                 return None;
             }
         };
-        let dirty: Vec<DocumentId> = images.iter().filter(|image| image.dirty).map(|image| image.id).collect();
+        let unsaved = |image: &&Image| image.dirty || self.being_saved.get() == Some(image.id);
+        let dirty: Vec<DocumentId> = images.iter().filter(unsaved).map(|image| image.id).collect();
         self.take_in(images, self.now());
         let mut saved = Saved { outcome: SaveOutcome::AllSafe, copies: 0 };
         for document in dirty {
@@ -584,23 +646,21 @@ impl Keeper {
         let images = self.ask_for_images().await?;
         self.take_in(images, asked_at);
         match wish {
-            Wish::Save { document, to } => {
+            Wish::Save { document, to, replace } => {
                 let image = self.image(&document)?;
-                let own = self.run.documents.get(&image).and_then(|known| own_xcf(known.image.as_ref()?));
-                let own = own.filter(|file| file.starts_with(&self.setup.home));
-                let to = to.or(own).ok_or(WishError::NoFile)?;
-                self.setup.link.save(image, &to).await?;
-                let written = to.clone();
-                // Its copy for recovery goes when GIMP lists it as saved.
-                let synced = tokio::task::spawn_blocking(move || fs::File::open(written)?.sync_all()).await;
-                if let Ok(Err(error)) = synced {
-                    tracing::warn!(%error, "a saved file may not be on the disk yet");
-                }
+                let (to, replace) = match to {
+                    Some(to) => (to, replace),
+                    None => (self.own_file(image).ok_or(WishError::NoFile)?, true),
+                };
+                self.save(image, &to, replace).await?;
                 self.list_after_change().await;
                 Ok(to)
             }
             Wish::Export { document, to, quality, scale } => {
                 let image = self.image(&document)?;
+                if self.run.documents.get(&image).is_some_and(|known| known.is_too_large(scale.unwrap_or(100))) {
+                    return Err(WishError::TooLarge);
+                }
                 self.setup.link.export(image, Export { to: &to, quality, scale }).await?;
                 Ok(to)
             }
@@ -619,6 +679,39 @@ impl Keeper {
                 Ok(from)
             }
         }
+    }
+
+    /// Its XCF file in the workspace, which a save replaces: where it is a link, what that leads to.
+    fn own_file(&self, image: DocumentId) -> Option<PathBuf> {
+        let own = own_xcf(self.run.documents.get(&image)?.image.as_ref()?)?;
+        let is_link = fs::symlink_metadata(&own).is_ok_and(|there| there.is_symlink());
+        let (own, home) = if is_link {
+            (own.canonicalize().ok()?, self.setup.home.canonicalize().ok()?)
+        } else {
+            (own, self.setup.home.clone())
+        };
+        own.starts_with(home).then_some(own)
+    }
+
+    /// By way of a new file, which the link moves once it is whole and on the disk.
+    async fn save(&mut self, image: DocumentId, to: &Path, replace: bool) -> Result<(), WishError> {
+        // Before GIMP writes for nothing. The move decides.
+        if !replace && to.symlink_metadata().is_ok() {
+            return Err(WishError::Exists);
+        }
+        let folder = self.setup.home.join(EXPORT_DIR);
+        let ending = xcf_ending(to).ok_or(WishError::NoFile)?;
+        let by = folder.join(format!("{}{ending}", Uuid::now_v7().simple()));
+        fs::create_dir_all(&folder).map_err(WishError::NotWritten)?;
+        self.being_saved.set(Some(image));
+        self.awaits_save = true;
+        let saved = self.setup.link.save(image, to, &by, replace).await;
+        // Otherwise it may still be about it.
+        if matches!(saved, Ok(()) | Err(LinkError::Refused(_))) {
+            self.awaits_save = false;
+            self.being_saved.set(None);
+        }
+        saved.map_err(WishError::from)
     }
 
     /// The open image that goes by this id.
@@ -706,6 +799,15 @@ impl Known {
         })
     }
 
+    /// `scale`: percent.
+    fn is_too_large(&self, scale: u16) -> bool {
+        let Some(image) = &self.image else { return false };
+        let pixels = u64::from(image.width) * u64::from(image.height);
+        let scale = u64::from(scale);
+        let written = pixels.saturating_mul(scale * scale) / 10_000;
+        written > MOST_PIXELS || pixels.max(written).saturating_mul(u64::from(image.layers)) > MOST_LAYER_PIXELS
+    }
+
     fn is_open(&self) -> bool {
         self.image.is_some() && self.closed_at.is_none()
     }
@@ -731,9 +833,14 @@ fn own_xcf(image: &Image) -> Option<PathBuf> {
 
 /// Whether GIMP keeps all of an image in files of such a name.
 pub fn is_xcf_name(name: &str) -> bool {
-    const OWN: [&str; 4] = [".xcf", ".xcf.gz", ".xcf.bz2", ".xcf.xz"];
     let name = name.to_lowercase();
-    OWN.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
+    XCF_ENDINGS.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
+}
+
+/// In small letters.
+fn xcf_ending(file: &Path) -> Option<&'static str> {
+    let name = file.file_name()?.to_str()?.to_lowercase();
+    XCF_ENDINGS.into_iter().find(|ending| name.ends_with(ending))
 }
 
 /// What GIMP may save a recovered image as without asking: its own file or, of one imported from another format, a new
@@ -770,7 +877,23 @@ fn now() -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn exports_that_take_too_long_are_known_before() {
+        let known = |width: u32, height: u32, layers: u32| {
+            let image = json!({"id": 1, "name": "", "dirty": true, "width": width, "height": height, "layers": layers,
+                "file": null, "imported": null, "exported": null});
+            Known { image: Some(serde_json::from_value(image).expect("an image")), ..Known::default() }
+        };
+        assert!(!known(6000, 4000, 100).is_too_large(100), "a photograph of many layers");
+        assert!(!known(12_000, 9000, 1).is_too_large(150));
+        assert!(known(12_000, 9000, 1).is_too_large(200));
+        assert!(known(20_000, 20_000, 30).is_too_large(10), "its layers are put together first");
+        assert!(known(u32::MAX, u32::MAX, u32::MAX).is_too_large(200));
+    }
 
     #[test]
     fn recovered_images_never_take_the_place_of_another_file() {

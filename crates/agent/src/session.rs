@@ -718,7 +718,7 @@ impl Session {
             let save = async {
                 match documents.save_all().await {
                     Some(saved) => saved,
-                    None => saver.save_all().await,
+                    None => saver.save_all(documents.being_saved()).await,
                 }
             };
             if let Ok(saved) = tokio::time::timeout(limit, save).await {

@@ -6,10 +6,12 @@
  * unless told to.
  */
 
-/* accept4 */
+/* accept4, renameat2 */
 #define _GNU_SOURCE
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -43,6 +45,10 @@
 #define MAX_SCALE 200
 /* GIMP's own limit, pixels. */
 #define MAX_SIDE 262144
+/* More than anybody undoes. */
+#define MANY_CHANGES 1000
+/* Marks images of our own, which nobody sees; the agent knows it, too. */
+#define OWN_MARK "gimp-link-own"
 
 static gboolean
 ends_with (const gchar *path, const gchar *ending)
@@ -460,6 +466,16 @@ number_in (JsonObject *request, const gchar *name, gint64 *number)
   return TRUE;
 }
 
+/* What is not there is false. */
+static gboolean
+flag_in (JsonObject *request, const gchar *name)
+{
+  JsonNode *node = json_object_get_member (request, name);
+
+  return node && JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_BOOLEAN
+         && json_node_get_boolean (node);
+}
+
 /* Percent, from 1; one that is not there, or null, is `otherwise`. */
 static gboolean
 percent_in (JsonObject *request, const gchar *name, gint64 most, gint64 otherwise, gint64 *percent, Failure *failure)
@@ -524,19 +540,27 @@ add_number (JsonBuilder *answer, const gchar *name, gint64 number)
   json_builder_add_int_value (answer, number);
 }
 
-/* GIMP may take what it has just loaded as saved; an undoable change that nobody sees makes it unsaved. */
+static gboolean
+mark (Image image, const gchar *name, guint32 flags)
+{
+  GimpParasite *parasite = gimp_parasite_new (name, flags, 1, "1");
+  gboolean      good     = gimp_image_attach_parasite (image, parasite);
+
+  gimp_parasite_free (parasite);
+  return good;
+}
+
+/* GIMP takes for saved what it has just loaded, or what we have told it too early. It counts changes, and an undone one
+ * counts backwards: so many that no undo reaches the saved state, none of which can be undone by itself. */
 static gboolean
 make_dirty (Image image)
 {
-  GimpParasite *mark;
-  gboolean      good;
+  gboolean good = gimp_image_undo_freeze (image);
 
-  if (gimp_image_is_dirty (image))
-    return TRUE;
-  mark = gimp_parasite_new ("gimp-session-recovered", GIMP_PARASITE_PERSISTENT | GIMP_PARASITE_UNDOABLE, 1, "1");
-  good = gimp_image_attach_parasite (image, mark);
-  gimp_parasite_free (mark);
-  return good;
+  for (gint i = 0; good && i < MANY_CHANGES; i++)
+    good = mark (image, "gimp-session-recovered", GIMP_PARASITE_PERSISTENT | GIMP_PARASITE_UNDOABLE);
+  gimp_image_undo_thaw (image);
+  return good && gimp_image_is_dirty (image);
 }
 
 /* Each fills in what belongs into `ok`, or says why not. */
@@ -563,6 +587,17 @@ ping (JsonObject *request, JsonBuilder *answer, Failure *failure)
 }
 
 static gboolean
+is_own (Image image)
+{
+  GimpParasite *found = gimp_image_get_parasite (image, OWN_MARK);
+
+  if (! found)
+    return FALSE;
+  gimp_parasite_free (found);
+  return TRUE;
+}
+
+static gboolean
 list (JsonObject *request, JsonBuilder *answer, Failure *failure)
 {
   gint   count  = 0;
@@ -572,11 +607,14 @@ list (JsonObject *request, JsonBuilder *answer, Failure *failure)
   (void) failure;
   json_builder_set_member_name (answer, "images");
   json_builder_begin_array (answer);
-  for (gint i = 0; i < MIN (count, MAX_IMAGES); i++)
+  for (gint i = 0, told = 0; i < count && told < MAX_IMAGES; i++)
     {
       Image image  = images[i];
       gint  layers = 0;
 
+      if (is_own (image))
+        continue;
+      told++;
       json_builder_begin_object (answer);
       add_number (answer, "id", IMAGE_ID (image));
       add_text (answer, "name", gimp_image_get_name (image));
@@ -715,6 +753,8 @@ export (JsonObject *request, JsonBuilder *answer, Failure *failure)
   copy = gimp_image_duplicate (image);
   if (! IS_IMAGE (copy))
     return gimp_says_no (failure);
+  /* Cut off here, it must not be taken for somebody's. */
+  mark (copy, OWN_MARK, 0);
   gimp_image_undo_disable (copy);
   if (ends_with (to, ".xcf"))
     good = scale_image (copy, scale) && save_xcf (copy, to);
@@ -727,21 +767,84 @@ export (JsonObject *request, JsonBuilder *answer, Failure *failure)
 }
 
 static gboolean
+sync_path (const gchar *path, int flags)
+{
+  int      fd   = open (path, flags | O_RDONLY | O_CLOEXEC);
+  gboolean good = fd >= 0 && fsync (fd) == 0;
+  int      why  = errno;
+
+  if (fd >= 0)
+    close (fd);
+  errno = why;
+  return good;
+}
+
+/* As `rename`, but takes no other file's place unless it is to. */
+static gboolean
+move_to (const gchar *from, const gchar *to, gboolean replace)
+{
+  struct stat old;
+
+  if (replace)
+    {
+      if (stat (to, &old) == 0 && chmod (from, old.st_mode & 07777) != 0)
+        return FALSE;
+      return rename (from, to) == 0;
+    }
+  if (renameat2 (AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    return TRUE;
+  /* Not every file system can. */
+  if (errno != EINVAL && errno != ENOSYS)
+    return FALSE;
+  if (link (from, to) != 0)
+    return FALSE;
+  unlink (from);
+  return TRUE;
+}
+
+/* Written under a name of our own, then on the disk, then moved: the file is at no time half of it. GIMP writes XCF in one
+ * go, so that what is painted meanwhile comes after it has been told that the image is saved, and is unsaved. */
+static gboolean
 save (JsonObject *request, JsonBuilder *answer, Failure *failure)
 {
   Image        image;
-  const gchar *to;
-  gboolean     was_dirty;
+  const gchar *to, *by;
+  gchar       *folder;
+  gboolean     was_dirty, good;
 
   (void) answer;
-  if (! image_in (request, &image, failure) || ! (to = path_in (request, "to", failure)))
+  if (! image_in (request, &image, failure) || ! (to = path_in (request, "to", failure))
+      || ! (by = path_in (request, "by", failure)))
     return FALSE;
   was_dirty = gimp_image_is_dirty (image);
-  /* First, so that what is painted while it is written makes it unsaved again. */
-  gimp_image_clean_all (image);
-  if ((ends_with (to, ".xcf") ? save_xcf (image, to) : save_whole (image, to)) && set_own_file (image, to))
-    return TRUE;
-  gimp_says_no (failure);
+  if (! (ends_with (by, ".xcf") ? save_xcf (image, by) : save_whole (image, by)))
+    {
+      gimp_says_no (failure);
+      unlink (by);
+      return FALSE;
+    }
+  good = gimp_image_clean_all (image);
+  if (! good)
+    {
+      gimp_says_no (failure);
+    }
+  else if (! sync_path (by, 0) || ! move_to (by, to, flag_in (request, "replace")))
+    {
+      good = fail (failure, errno == EEXIST ? "exists" : "failed", g_strerror (errno));
+    }
+  else if (! set_own_file (image, to))
+    {
+      good = gimp_says_no (failure);
+    }
+  if (good)
+    {
+      /* Of no consequence but after a power cut. */
+      folder = g_path_get_dirname (to);
+      sync_path (folder, O_DIRECTORY);
+      g_free (folder);
+      return TRUE;
+    }
+  unlink (by);
   if (was_dirty)
     make_dirty (image);
   return FALSE;

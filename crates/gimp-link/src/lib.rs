@@ -68,9 +68,17 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scale: Option<u16>,
     },
-    /// Writes the image as XCF, or compressed XCF as the file's name says, which becomes its own file; it counts as saved.
-    /// One that could not be written is as unsaved as before. Answer: `Nothing`.
-    Save { image: i64, to: String },
+    /// Writes the image as XCF, or compressed XCF as the name of `by` says; once that is on the disk it becomes `to`, which
+    /// is the image's own file then, and the image counts as saved. `by` is a new file, gone afterwards, on the same file
+    /// system. One that could not be written is unsaved as before, and no undo makes it a saved one; what is painted after
+    /// it was written is unsaved. Answer: `Nothing`.
+    Save {
+        image: i64,
+        to: String,
+        by: String,
+        /// Whether a file that is there already may go.
+        replace: bool,
+    },
     /// Puts a file on top of the image, as a layer. Answer: `Nothing`.
     Layer { image: i64, from: String },
     /// Ends GIMP without asking its user. An answer may not come.
@@ -95,7 +103,7 @@ pub enum Outcome<T> {
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// `badRequest`, `noHello`, `noImage`, or `failed`: GIMP could not.
+    /// `badRequest`, `noHello`, `noImage`, `exists`: a file is in the way, or `failed`: GIMP could not.
     pub code: String,
     /// For people who look for a fault: may name files.
     pub message: String,

@@ -105,7 +105,7 @@ test('files dropped on the picture open in GIMP, with Shift as layers; what GIMP
   );
 });
 
-test('a picture in the clipboard opens as a new image', async ({ page, platform, context }) => {
+test('a picture in the clipboard opens as a new image, once the person has said so', async ({ page, platform, context }) => {
   const user = await register(page, 'ada@example.org');
   await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: platform.url });
   await page.evaluate(async (base64) => {
@@ -115,7 +115,18 @@ test('a picture in the clipboard opens as a new image', async ({ page, platform,
   const gimp = await startGimp(page);
   await gimp.canvas.focus();
   await page.keyboard.press('Control+v');
-  await shows(gimp, [30, 90, 200]);
+  const offer = page.getByText("Open the picture from this computer's clipboard?");
+  await expect(offer).toBeVisible();
+  expect(readdirSync(platform.workspace(user)).filter((name) => name.startsWith('Pasted')), 'not before').toEqual([]);
+  await page.getByRole('button', { name: 'Open', exact: true }).click();
+  await expect(page.getByText(/^Pasted .* is opening\.$/)).toBeVisible({ timeout: 30_000 });
+  // GIMP was to paste as well, and says that it has nothing; its message lies over the image.
+  await gimp.canvas.focus();
+  const middle = await gimp.middle();
+  await until('GIMP shows the picture', async () => {
+    await page.keyboard.press('Escape');
+    return isColour(await gimp.pixel(middle), [30, 90, 200]);
+  });
   expect(readdirSync(platform.workspace(user)).filter((name) => /^Pasted .*\.png$/.test(name))).toHaveLength(1);
 });
 

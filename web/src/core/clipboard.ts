@@ -13,7 +13,7 @@ export interface ClipboardOptions {
   onRemoteText(text: string, written: boolean): void;
   /** What the person pastes is longer than what is passed on. */
   onTooLong(): void;
-  /** The person pastes a picture from elsewhere. */
+  /** The person pastes, and there is a picture from elsewhere. Perhaps GIMP's own is meant, which is pasted all the same. */
   onImage(image: File): void;
 }
 
@@ -57,7 +57,7 @@ export class ClipboardOrder {
     return this.#imageMayBeNewer;
   }
 
-  /** Whether this picture is what is to be pasted: once, and not after a copy in the session. */
+  /** Whether this picture may be what is to be pasted: once, and not after a copy in the session that is known of. */
   takeImage({ size, type }: { size: number; type: string }): boolean {
     const image = `${size} ${type}`;
     const take = this.#imageMayBeNewer && image !== this.#lastImage;
@@ -187,10 +187,8 @@ export class Clipboard {
     event.preventDefault();
     const text = event.clipboardData?.getData('text/plain') ?? '';
     const image = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith('image/'));
-    if (image && text === '' && this.#order.takeImage(image)) {
-      this.#options.onImage(image);
-      return;
-    }
+    // A copy by GIMP's menu is not known of: nobody but the person can say which is meant.
+    if (image && text === '' && this.#order.takeImage(image)) this.#options.onImage(image);
     if (this.#order.takeLocal(text)) this.#options.send(text);
     else if (isTooLong(text)) this.#options.onTooLong();
     if (awaited.command) this.#options.typeWholePaste(awaited.shift);

@@ -14,10 +14,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use protocol::agent::{
     ExportFormat, ExportRequest, LayerRequest, SaveRequest, ThumbnailRequest, WrittenFile, problem as code,
 };
 use protocol::session::EXPORT_DIR;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
@@ -30,6 +34,10 @@ const LIMIT: Duration = Duration::from_secs(75);
 const THUMBNAIL_LIMIT: Duration = Duration::from_secs(8);
 /// Bytes read at once.
 const BUFFER: usize = 256 * 1024;
+/// Downloads at once.
+pub const MOST_DOWNLOADS: usize = 2;
+/// Bytes by which is seen whether there is room.
+const PROBE: usize = 1 << 20;
 
 pub async fn layer(State(api): State<Api>, JsonBody(request): JsonBody<LayerRequest>) -> Result<StatusCode, Problem> {
     api.usable()?;
@@ -60,7 +68,7 @@ pub async fn save(
         ),
         None => None,
     };
-    let written = carry_out(&api, LIMIT, Wish::Save { document, to }).await?;
+    let written = carry_out(&api, LIMIT, Wish::Save { document, to, replace }).await?;
     blocking(move || told(&home, &written)).await.map(Json)
 }
 
@@ -86,11 +94,8 @@ pub async fn export(State(api): State<Api>, JsonBody(request): JsonBody<ExportRe
     .await?;
     export_to(&api, request, &scratch.0).await?;
     blocking(move || {
-        // Somebody may have put a file there meanwhile.
-        if !replace && to.exists() {
-            return Err(exists());
-        }
-        fs::rename(&scratch.0, &to).map_err(|error| not_written(&error))?;
+        sync(&scratch.0)?;
+        move_to(&scratch.0, &to, replace)?;
         told(&home, &to)
     })
     .await
@@ -99,26 +104,40 @@ pub async fn export(State(api): State<Api>, JsonBody(request): JsonBody<ExportRe
 
 /// The file itself, which is nowhere else then.
 async fn download(api: &Api, request: ExportRequest) -> Result<Response, Problem> {
+    let permit = api.downloads.clone().try_acquire_owned().map_err(|_| Problem::from(WishError::Busy))?;
     let format = request.format;
-    // A full workspace must not keep anybody from taking pictures home.
-    let folders = [api.shared.folders.home.join(EXPORT_DIR), std::env::temp_dir()];
-    let mut failure = None;
-    for folder in folders {
-        let scratch = blocking(move || Scratch::new(&folder, format)).await;
-        let written = match scratch {
-            Ok(scratch) => export_to(api, request.clone(), &scratch.0).await.map(|()| scratch),
-            Err(problem) => Err(problem),
-        };
-        match written {
-            Ok(scratch) => return answer(scratch, format).await,
-            Err(problem) if problem.code == code::FAILED => failure = Some(problem),
-            Err(problem) => return Err(problem),
+    let work = async {
+        let workspace = api.shared.folders.home.join(EXPORT_DIR);
+        let scratch = blocking(move || Scratch::new(&workspace, format)).await;
+        if let Ok(scratch) = scratch {
+            match export_to(api, request.clone(), &scratch.0).await {
+                Err(problem) if problem.code == code::FAILED && is_full(&scratch.0).await => {}
+                done => return done.map(|()| scratch),
+            }
         }
-    }
-    Err(failure.unwrap_or_else(Problem::ending))
+        // A full workspace must not keep anybody from taking pictures home. Where GIMP's writes were stopped it is of no use:
+        // their limit knows no folders.
+        let scratch = blocking(move || Scratch::new(&std::env::temp_dir(), format)).await?;
+        export_to(api, request, &scratch.0).await.map(|()| scratch)
+    };
+    let scratch = tokio::time::timeout(LIMIT, work).await.unwrap_or(Err(WishError::Busy.into()))?;
+    answer(scratch, format, permit).await
 }
 
-async fn answer(scratch: Scratch, format: ExportFormat) -> Result<Response, Problem> {
+/// Whether no more can be written to where this file was to be.
+async fn is_full(file: &Path) -> bool {
+    let probe = file.with_extension("probe");
+    let written = tokio::task::spawn_blocking(move || {
+        let written = fs::write(&probe, vec![1; PROBE]).and_then(|()| fs::File::open(&probe)?.sync_all());
+        let _ = fs::remove_file(&probe);
+        written
+    });
+    let full = |error: io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    written.await.is_ok_and(|written| written.is_err_and(full))
+}
+
+/// `permit` is held until all has been read.
+async fn answer(scratch: Scratch, format: ExportFormat, permit: OwnedSemaphorePermit) -> Result<Response, Problem> {
     // It is read to its end although it has no name any more.
     let (file, size) = blocking(move || {
         let file = fs::File::open(&scratch.0).map_err(|error| not_written(&error))?;
@@ -126,7 +145,8 @@ async fn answer(scratch: Scratch, format: ExportFormat) -> Result<Response, Prob
         Ok((file, size))
     })
     .await?;
-    let body = Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), BUFFER));
+    let read = ReaderStream::with_capacity(tokio::fs::File::from_std(file), BUFFER);
+    let body = Body::from_stream(read.inspect(move |_| _ = &permit));
     Ok(([(CONTENT_TYPE, format.media_type().to_owned()), (CONTENT_LENGTH, size.to_string())], body).into_response())
 }
 
@@ -181,6 +201,13 @@ impl From<WishError> for Problem {
             WishError::Unknown => {
                 (StatusCode::NOT_IMPLEMENTED, code::UNKNOWN, "Nothing is known of the images in this GIMP.")
             }
+            WishError::Exists => return exists(),
+            WishError::TooLarge => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                code::FAILED,
+                "The image is too large to be exported so; choose a smaller size, or save it in GIMP.",
+            ),
+            WishError::NotWritten(error) => return not_written(&error),
             WishError::Failed(_) => (StatusCode::UNPROCESSABLE_ENTITY, code::FAILED, "GIMP could not do that."),
             WishError::Ending => return Self::ending(),
         };
@@ -208,6 +235,29 @@ impl Drop for Scratch {
             _ => {}
         }
     }
+}
+
+fn sync(file: &Path) -> Result<(), Problem> {
+    fs::File::open(file).and_then(|file| file.sync_all()).map_err(|error| not_written(&error))
+}
+
+/// As `rename`, but takes no other file's place unless it is to.
+fn move_to(from: &Path, to: &Path, replace: bool) -> Result<(), Problem> {
+    let moved = if replace {
+        fs::rename(from, to)
+    } else {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Not every file system can. The other name goes with the scratch file.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to),
+            moved => moved.map_err(io::Error::from),
+        }
+    };
+    moved.map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { exists() } else { not_written(&error) })?;
+    // Of no consequence but after a power cut.
+    if let Some(Err(error)) = to.parent().map(|folder| fs::File::open(folder)?.sync_all()) {
+        tracing::warn!(%error, "a new file's name may not be on the disk yet");
+    }
+    Ok(())
 }
 
 fn ends_as(path: &str, format: ExportFormat) -> bool {
@@ -283,6 +333,19 @@ mod tests {
         for invalid in ["", "/etc/new.png", "../new.png", "a/../../new.png", "a\0.png"] {
             assert_eq!(code(invalid, true), Err("files.invalidPath"), "{invalid:?}");
         }
+    }
+
+    #[test]
+    fn files_move_to_where_none_is() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let [new, to] = ["new", "to"].map(|name| dir.path().join(name));
+        fs::write(&new, "new").and_then(|()| fs::write(&to, "old")).expect("writes");
+        assert_eq!(move_to(&new, &to, false).map_err(|problem| problem.code), Err("files.exists"));
+        assert_eq!((fs::read(&to).expect("reads"), new.exists()), (b"old".to_vec(), true));
+        move_to(&new, &to, true).expect("takes its place");
+        assert_eq!((fs::read(&to).expect("reads"), new.exists()), (b"new".to_vec(), false));
+        move_to(&to, &new, false).expect("nothing is there");
+        assert!(new.exists() && !to.exists());
     }
 
     #[test]

@@ -51,6 +51,10 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    pub fn is_in_the_way(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == "exists")
+    }
+
     pub fn is_no_image(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.code == "noImage")
     }
@@ -152,10 +156,10 @@ impl Link {
         self.call::<Nothing>(request, FILE_LIMIT).await.map(drop)
     }
 
-    /// Writes the image as XCF, which becomes its own file.
-    pub async fn save(&mut self, image: i64, to: &Path) -> Result<(), LinkError> {
-        let to = to.to_string_lossy().into_owned();
-        self.call::<Nothing>(Request::Save { image, to }, FILE_LIMIT).await.map(drop)
+    /// Writes the image as XCF by way of a new file on the same file system; then it is its own file.
+    pub async fn save(&mut self, image: i64, to: &Path, by: &Path, replace: bool) -> Result<(), LinkError> {
+        let [to, by] = [to, by].map(|path| path.to_string_lossy().into_owned());
+        self.call::<Nothing>(Request::Save { image, to, by, replace }, FILE_LIMIT).await.map(drop)
     }
 
     /// Writes a PNG file whose longer side has `size` pixels, 16..=1024.

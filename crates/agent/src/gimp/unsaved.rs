@@ -45,8 +45,8 @@ pub struct Saved {
 }
 
 impl Saver {
-    /// Copies every dirty image. The caller limits the time; dropping the future stops it between two images.
-    pub async fn save_all(&self) -> Saved {
+    /// Copies every dirty image, and `doubtful`, whatever GIMP says of it. The caller limits the time; dropping the future stops it between two images.
+    pub async fn save_all(&self, doubtful: Option<i64>) -> Saved {
         let images = match self.list().await {
             Ok(images) => images,
             Err(error) => {
@@ -56,7 +56,7 @@ impl Saver {
         };
         let mut copies = 0;
         let mut outcome = SaveOutcome::AllSafe;
-        for image in images.iter().filter(|image| image.dirty) {
+        for image in images.iter().filter(|image| image.dirty || doubtful == Some(image.id)) {
             match self.save(image).await {
                 Ok(()) => copies += 1,
                 Err(error) => {
@@ -83,23 +83,28 @@ impl Saver {
     }
 }
 
+/// Marks images of the link's own, which are not the user's.
+const OWN_MARK: &str = "gimp-link-own";
+
 /// Per image five lines: id, dirty (1 or 0), then name, own file and imported file as Scheme strings.
 fn list_script(version: Version) -> String {
     let images = images(version);
-    let (own_file, imported_file) = if version.is_3() {
-        ("gimp-image-get-xcf-file", "gimp-image-get-imported-file")
+    let (own_file, imported_file, marks) = if version.is_3() {
+        ("gimp-image-get-xcf-file", "gimp-image-get-imported-file", "car")
     } else {
-        ("gimp-image-get-xcf-uri", "gimp-image-get-imported-uri")
+        ("gimp-image-get-xcf-uri", "gimp-image-get-imported-uri", "cadr")
     };
     format!(
         "(let ((line (lambda (value) (write value port) (newline port))))
            (for-each
              (lambda (image)
-               (line image)
-               (line (car (gimp-image-is-dirty image)))
-               (line (car (gimp-image-get-name image)))
-               (line (car ({own_file} image)))
-               (line (car ({imported_file} image))))
+               (if (not (member \"{OWN_MARK}\" ({marks} (gimp-image-get-parasite-list image))))
+                 (begin
+                   (line image)
+                   (line (car (gimp-image-is-dirty image)))
+                   (line (car (gimp-image-get-name image)))
+                   (line (car ({own_file} image)))
+                   (line (car ({imported_file} image))))))
              {images}))"
     )
 }

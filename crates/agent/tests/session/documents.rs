@@ -208,10 +208,10 @@ async fn the_plug_in_speaks_as_the_golden_messages_do_and_survives_nonsense() {
         if request["image"] == 9 {
             request["image"] = image.into();
         }
-        for name in ["to", "from", "file"] {
+        for name in ["to", "from", "file", "by"] {
             if let Some(path) = request[name].as_str() {
                 let file = Path::new(path).file_name().expect("a name").to_string_lossy().into_owned();
-                let own = ["poster.xcf", "copy.partial", "copy.xcf"].contains(&file.as_str());
+                let own = ["poster.xcf", "new.xcf", "copy.partial", "copy.xcf"].contains(&file.as_str());
                 let folder = if own { &session.home } else { &session.run };
                 let file = if file == "copy.xcf" { "copy.partial".to_owned() } else { file };
                 request[name] = folder.join(file).to_string_lossy().into_owned().into();
@@ -267,7 +267,8 @@ async fn the_plug_in_speaks_as_the_golden_messages_do_and_survives_nonsense() {
         json!({"do": "thumbnail", "image": image, "to": "/tmp/x", "size": 100_000}),
         json!({"do": "export", "image": image, "to": "/tmp/x.jpg", "quality": 101}),
         json!({"do": "export", "image": image, "to": "/tmp/x.jpg", "scale": 1.5}),
-        json!({"do": "save", "image": image, "to": "relative.xcf"}),
+        json!({"do": "save", "image": image, "to": "relative.xcf", "by": "/tmp/x.xcf"}),
+        json!({"do": "save", "image": image, "to": "/tmp/x.xcf"}),
         json!({"do": "recover", "from": null}),
         json!({"do": "recover", "from": "/a", "file": 7}),
     ] {
@@ -283,13 +284,19 @@ async fn the_plug_in_speaks_as_the_golden_messages_do_and_survives_nonsense() {
         json!({"do": "copy", "image": image, "to": "/nowhere/x.xcf"}),
         json!({"do": "export", "image": image, "to": "/nowhere/x.png"}),
         json!({"do": "export", "image": image, "to": session.run.join("x.nonsense")}),
-        json!({"do": "save", "image": image, "to": "/nowhere/x.xcf"}),
+        json!({"do": "save", "image": image, "to": "/nowhere/x.xcf", "by": session.run.join("x.xcf")}),
+        json!({"do": "save", "image": image, "to": session.run.join("x.xcf"), "by": "/nowhere/x.xcf"}),
         json!({"do": "layer", "image": image, "from": "/nowhere.png"}),
         json!({"do": "recover", "from": "/etc/passwd"}),
     ] {
         let answer = link.ask(failing.clone());
         assert_eq!(answer["error"]["code"], "failed", "{failing}: {answer}");
     }
+    assert!(!session.run.join("x.xcf").exists());
+    let taken = json!({"do": "save", "image": image, "to": poster, "by": session.home.join("y.xcf"), "replace": false});
+    let before = fs::read(&poster).expect("reads");
+    assert_eq!(link.ask(taken)["error"]["code"], "exists");
+    assert_eq!((fs::read(&poster).expect("reads"), session.home.join("y.xcf").exists()), (before, false));
     let changed = link.images().into_iter().find(|open| open.id == image).expect("the first");
     assert_eq!((changed.dirty, changed.layers), (true, 2), "as unsaved as before a save that failed");
     stranger.stream.write_all(&(MAX_MESSAGE + 1).to_le_bytes()).expect("sends");

@@ -1,10 +1,11 @@
 //! Documents on their way out of GIMP and files on their way in: saved, exported, shown small, put on top.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
-use protocol::agent::{EXPORT_PATH, LAYER_PATH, SAVE_PATH, Supervised, THUMBNAIL_PATH};
+use protocol::agent::{EXPORT_PATH, LAYER_PATH, SAVE_PATH, Supervised, THUMBNAIL_PATH, WRITES_PATH};
 use protocol::session::{EXPORT_DIR, EndReason};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -259,5 +260,117 @@ async fn an_end_does_not_wait_for_an_export() {
     assert_ne!(exported, StatusCode::OK, "it was under way when the end was asked for");
     assert!(session.exited().await.success(), "log:\n{}", session.log());
     let recoveries = session.recoveries();
-    assert!(recoveries.iter().any(|recovery| recovery.size > 0), "{recoveries:?}");
+    assert_eq!(recoveries.len(), 1, "no copy of GIMP's own copy: {recoveries:?}");
+    assert!(recoveries[0].size > 0, "{recoveries:?}");
+}
+
+/// Undoes once, as with Ctrl+Z.
+async fn undo(session: &TestSession) {
+    let mut viewer = Viewer::connect(session).await;
+    viewer.point(640, 60, 0).await;
+    viewer.chord(&[CONTROL, u32::from(b'z')]).await;
+    viewer.picture().await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+}
+
+#[tokio::test]
+async fn a_save_that_fails_harms_no_file_and_no_undo_makes_it_a_saved_one() {
+    let mut session = red_image().await;
+    let document = the_document(&session).await;
+    let own = json!({"document": document});
+    let (status, _) = ask(&session, SAVE_PATH, json!({"document": document, "path": "red.xcf.gz"})).await;
+    assert_eq!(status, StatusCode::OK, "log:\n{}", session.log());
+    let file = session.home.join("red.xcf.gz");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("sets");
+    let saved = fs::read(&file).expect("reads");
+    assert!(saved.starts_with(&[0x1F, 0x8B]), "as its name says");
+    change(&session).await;
+
+    let (code, _) = session.call(Method::PUT, WRITES_PATH, Some(json!({"allowed": false}))).await;
+    assert_eq!(code, StatusCode::NO_CONTENT);
+    assert_eq!(refusal(&session, SAVE_PATH, own.clone()).await, (422, "gimp.failed".into()));
+    assert_eq!(fs::read(&file).expect("reads"), saved, "the last good one");
+    let another = json!({"document": document, "path": "another.xcf"});
+    assert_eq!(refusal(&session, SAVE_PATH, another).await, (422, "gimp.failed".into()));
+    assert!(!session.home.join("another.xcf").exists());
+    assert_eq!(leftovers(&session), 0);
+    session.call(Method::PUT, WRITES_PATH, Some(json!({"allowed": true}))).await;
+
+    // Written, and not moved, as if another program had put it there meanwhile.
+    fs::remove_file(&file).expect("removes");
+    fs::create_dir_all(file.join("full")).expect("creates");
+    assert_eq!(refusal(&session, SAVE_PATH, own.clone()).await, (422, "gimp.failed".into()));
+    assert_eq!(leftovers(&session), 0);
+    undo(&session).await;
+    wiggle(&session).await;
+    let status = session.wait_for(|status| only(status).is_some_and(|document| document.last_copied.is_some())).await;
+    assert!(only(&status).expect("one").dirty);
+
+    fs::remove_dir_all(&file).expect("removes");
+    fs::write(&file, saved).expect("writes");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("sets");
+    let (status, _) = ask(&session, SAVE_PATH, own).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(!only(&session.status().await).expect("one").dirty);
+    assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o640, "as it was");
+    assert!(session.end(EndReason::User).await.success());
+    assert!(session.recoveries().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_saves_under_one_name_the_first_stays() {
+    let session = red_image().await;
+    let document = the_document(&session).await;
+    let wish = json!({"document": document, "path": "red.xcf"});
+    let (first, second) =
+        tokio::join!(ask(&session, SAVE_PATH, wish.clone()), async { ask(&session, SAVE_PATH, wish.clone()).await });
+    let mut codes = [first.0.as_u16(), second.0.as_u16()];
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 409]);
+    let replacing = json!({"document": document, "path": "red.xcf", "replace": true});
+    assert_eq!(ask(&session, SAVE_PATH, replacing).await.0, StatusCode::OK);
+    assert_eq!(leftovers(&session), 0);
+}
+
+/// The image being saved is not lost with the save.
+#[tokio::test]
+async fn an_end_in_a_save_keeps_the_image() {
+    let mut session = red_image().await;
+    let document = the_document(&session).await;
+    let image = if session.status().await.gimp_version.is_some_and(|version| version.starts_with('3')) {
+        "(vector-ref (car (gimp-get-images)) 0)"
+    } else {
+        "(vector-ref (cadr (gimp-image-list)) 0)"
+    };
+    session.script(&format!("(gimp-image-scale {image} 9000 7000)")).await;
+    let wish = json!({"document": document, "path": "red.xcf.xz"});
+    let saving = ask(&session, SAVE_PATH, wish);
+    let ending = async {
+        while leftovers(&session) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        session.call(Method::POST, protocol::agent::END_PATH, Some(json!({"reason": EndReason::User}))).await
+    };
+    let ((saved, _), (ended, _)) = tokio::join!(saving, ending);
+    assert_eq!(ended, StatusCode::ACCEPTED);
+    assert_ne!(saved, StatusCode::OK, "it was under way when the end was asked for");
+    assert!(session.exited().await.success(), "log:\n{}", session.log());
+    let kept = session.recoveries().iter().any(|recovery| recovery.size > 0);
+    assert!(kept || session.home.join("red.xcf.xz").exists(), "log:\n{}", session.log());
+}
+
+#[tokio::test]
+async fn downloads_at_once_are_bounded() {
+    let session = red_image().await;
+    let document = the_document(&session).await;
+    let wish = json!({"document": document, "format": "xcf"});
+    let (first, second, third) = tokio::join!(
+        session.bytes(Method::POST, EXPORT_PATH, Some(wish.clone())),
+        session.bytes(Method::POST, EXPORT_PATH, Some(wish.clone())),
+        session.bytes(Method::POST, EXPORT_PATH, Some(wish.clone())),
+    );
+    let mut codes = [first.0.as_u16(), second.0.as_u16(), third.0.as_u16()];
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 200, 503]);
+    assert_eq!(session.bytes(Method::POST, EXPORT_PATH, Some(wish)).await.0, StatusCode::OK, "room again");
 }

@@ -28,6 +28,8 @@ const GIMP_LIMIT: Duration = Duration::from_secs(90);
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(3600);
 /// Largest answer, bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
+/// Largest small picture, bytes: noise of 1024 by 1024 pixels has somewhat more than four each.
+const PICTURE_LIMIT: usize = 5 * 1024 * 1024;
 /// Longest detail of an error, characters.
 const DETAIL_LIMIT: usize = 300;
 /// Bytes that the kernel holds on the way to an agent, as for `SO_SNDBUF`: what an agent does not take is held up at its
@@ -116,9 +118,10 @@ impl AgentClient {
         Ok((size, bounded(response.into_body())))
     }
 
-    /// A PNG file, at most `BODY_LIMIT` bytes.
+    /// A PNG file, at most `PICTURE_LIMIT` bytes.
     pub async fn thumbnail(&self, request: &ThumbnailRequest) -> Result<Bytes, AgentError> {
-        self.answer(Method::POST, agent::THUMBNAIL_PATH, request).await
+        let request = self.request(Method::POST, agent::THUMBNAIL_PATH, request)?;
+        within(async { read_at_most(PICTURE_LIMIT, self.send_for(StatusCode::OK, request).await?).await }).await
     }
 
     pub async fn allow_writes(&self, allowed: bool) -> Result<(), AgentError> {
@@ -313,7 +316,11 @@ fn bounded(body: hyper::body::Incoming) -> impl futures::Stream<Item = std::io::
 }
 
 async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Bytes, AgentError> {
-    Limited::new(response.into_body(), BODY_LIMIT)
+    read_at_most(BODY_LIMIT, response).await
+}
+
+async fn read_at_most(limit: usize, response: http::Response<hyper::body::Incoming>) -> Result<Bytes, AgentError> {
+    Limited::new(response.into_body(), limit)
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)

@@ -107,18 +107,22 @@ class Uploads {
 
   /**
    * Uploads a file about which nobody is asked: under another name where there is one of its name. Gives its path; rejects
-   * when it failed for good or was cancelled.
+   * when it failed or was cancelled. `later` is called with the path of one that failed and was tried again with success.
    */
-  bring(file: File, folder: string, name = file.name): Promise<string> {
+  bring(file: File, folder: string, later: (path: string) => void): Promise<string> {
+    let failed = false;
     return new Promise((resolve, reject) => {
-      const upload: Upload = new Upload(file, join(folder, name), calls, () => {
+      const upload: Upload = new Upload(file, join(folder, file.name), calls, () => {
         this.#changed(upload);
         // Once it has returned from what it does.
         queueMicrotask(() => {
           const { state } = upload;
           if (state.kind === 'exists') this.keepBoth(upload);
-          else if (state.kind === 'done') resolve(state.entry?.path ?? upload.path);
-          else if (state.kind === 'failed') reject(state.error instanceof Error ? state.error : new Error('It failed.'));
+          else if (state.kind === 'done') (failed ? later : resolve)(state.entry?.path ?? upload.path);
+          else if (state.kind === 'failed') {
+            failed = true;
+            reject(state.error instanceof Error ? state.error : new Error('It failed.'));
+          }
           else if (state.kind === 'cancelled') reject(new DOMException('cancelled', 'AbortError'));
         });
       });
@@ -206,8 +210,11 @@ function read(): Unfinished[] {
 
 export const uploads = new Uploads();
 
-/** The files of a drop with their folder below it; folders themselves in the order in which to create them. */
-export async function dropped(transfer: DataTransfer): Promise<{ folders: string[]; files: { file: File; folder: string }[] }> {
+/**
+ * The files of a drop with their folder below it; folders themselves in the order in which to create them. `flat`: folders
+ * are not looked into.
+ */
+export async function dropped(transfer: DataTransfer, flat = false): Promise<{ folders: string[]; files: { file: File; folder: string }[] }> {
   const folders: string[] = [];
   const files: { file: File; folder: string }[] = [];
   // Both must be read before the first await: the list is empty afterwards.
@@ -223,6 +230,7 @@ export async function dropped(transfer: DataTransfer): Promise<{ folders: string
     }
     const here = join(folder, entry.name);
     folders.push(here);
+    if (flat) return;
     const reader = (entry as FileSystemDirectoryEntry).createReader();
     for (;;) {
       const batch = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));

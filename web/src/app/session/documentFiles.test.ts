@@ -1,11 +1,62 @@
 // @vitest-environment happy-dom
 import openable from '../../../../crates/protocol/golden/openable.json';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { opensInGimp } from '../files/paths';
-import { nameIn, ownName, pastedFile } from './documentFiles';
+import { isAbort, nameIn, notOpened, ownName, pastedFile, saveAll } from './documentFiles';
+
+afterEach(() => vi.unstubAllGlobals());
+
+/** A server whose documents are told one list after the other, the last for ever. Gives what was asked of it. */
+function server(lists: (readonly string[] | null)[], onSave: (document: string) => void = () => undefined): string[] {
+  const asked: string[] = [];
+  vi.stubGlobal('fetch', async (input: Request) => {
+    input.signal.throwIfAborted();
+    const [, document, what] = /documents(?:\/([^/]+)\/(\w+))?$/.exec(input.url) ?? [];
+    asked.push(document ? `${what} ${document}` : 'list');
+    if (document) {
+      onSave(document);
+      return Response.json({ path: `${document}.xcf`, size: 1 });
+    }
+    const list = lists.length > 1 ? lists.shift() : lists[0];
+    return Response.json({ documents: list?.map((id) => ({ id, name: id, file: `${id}.xcf`, dirty: true })) ?? null });
+  });
+  return asked;
+}
+
+describe('saving all', () => {
+  it('saves what has changed meanwhile as well', async () => {
+    const asked = server([['a', 'b'], ['b'], []]);
+    await saveAll('s', new AbortController().signal);
+    expect(asked).toEqual(['list', 'save a', 'save b', 'list', 'save b', 'list']);
+  });
+
+  it('gives up where images never come to rest, or are not known', async () => {
+    const asked = server([['a']]);
+    await expect(saveAll('s', new AbortController().signal)).rejects.toThrow('change while they are saved');
+    expect(asked.filter((what) => what === 'save a')).toHaveLength(3);
+    server([null]);
+    await expect(saveAll('s', new AbortController().signal)).rejects.toThrow('does not say which images');
+  });
+
+  it('saves nothing more, and never succeeds, once it is not wanted', async () => {
+    for (const last of ['a', 'b']) {
+      const left = new AbortController();
+      const asked = server([['a', 'b'], []], (document) => document === last && left.abort());
+      await expect(saveAll('s', left.signal).catch(isAbort)).resolves.toBe(true);
+      expect(asked.at(-1)).toBe(`save ${last}`);
+    }
+  });
+});
 
 describe('files of documents', () => {
+  it('are not opened by whole folders, or by the dozen', () => {
+    const files = (count: number) => Array.from({ length: count }, () => null);
+    expect(notOpened({ folders: [], files: files(10) })).toBeNull();
+    expect(notOpened({ folders: [], files: files(11) })).toMatch('11 files are too many');
+    expect(notOpened({ folders: ['holidays'], files: [] })).toMatch('file panel');
+  });
+
   it('are opened here as the server opens them', () => {
     for (const ending of openable) expect(opensInGimp({ name: `a.${ending.toUpperCase()}`, kind: 'file' }), ending).toBe(true);
     for (const name of ['notes.txt', 'a.zip', 'png', 'xcf.gz.zip']) expect(opensInGimp({ name, kind: 'file' }), name).toBe(false);

@@ -45,7 +45,7 @@ export async function exportDocument(
   try {
     return { blob: await response.blob(), name };
   } catch (error) {
-    if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    if (isAbort(error)) throw error;
     throw ApiError.network();
   }
 }
@@ -107,6 +107,40 @@ export async function saveDocument(sessionId: string, document: Document): Promi
   }
 }
 
+export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === 'AbortError';
+
+/** Times that it is looked whether more has been painted meanwhile. */
+const MOST_ROUNDS = 3;
+
+/**
+ * Saves every document with unsaved changes, and those that come meanwhile. Stops before the next one once aborted: what is
+ * being saved is saved to its end. Rejects when not all could be saved, or nobody knows.
+ */
+export async function saveAll(sessionId: string, signal: AbortSignal): Promise<void> {
+  for (let round = 1; ; round++) {
+    const { documents } = await body(api.GET('/api/v1/sessions/{id}/documents', { params: { path: { id: sessionId } }, signal }));
+    if (!documents) throw new Error('GIMP does not say which images it has open. Save them in GIMP, or try again in a moment.');
+    const unsaved = documents.filter(({ dirty }) => dirty);
+    if (unsaved.length === 0) return;
+    if (round > MOST_ROUNDS) throw new Error('Images change while they are saved. The session goes on.');
+    for (const document of unsaved) {
+      signal.throwIfAborted();
+      await saveDocument(sessionId, document);
+    }
+    signal.throwIfAborted();
+  }
+}
+
+/** Files dropped onto the picture at most: each becomes an image. */
+const MOST_DROPPED = 10;
+
+/** Why what was dropped onto the picture is not opened; null: it is. */
+export function notOpened({ folders, files }: { folders: readonly unknown[]; files: readonly unknown[] }): string | null {
+  if (folders.length > 0) return 'Folders are not opened in GIMP. To bring one into the workspace, drop it onto the file panel.';
+  if (files.length > MOST_DROPPED) return `${files.length} files are too many to open at once. To bring them into the workspace, drop them onto the file panel.`;
+  return null;
+}
+
 export type OpenAs = 'image' | 'layer';
 
 const CAN_OPEN = 'GIMP opens XCF, PNG, JPEG, WebP, TIFF, GIF, BMP, PSD, SVG, PDF, HEIF, AVIF, JPEG XL, OpenRaster and many more.';
@@ -120,19 +154,20 @@ export async function openFiles(sessionId: string, files: readonly File[], as: O
     toasts.show(`GIMP does not open files like ${which}. ${CAN_OPEN}`, { kind: 'warn', key: `${sessionId}/unsupported` });
   }
   let before: Promise<void> = Promise.resolve();
+  const open = async (file: File, path: string | Promise<string>) => {
+    try {
+      await api.POST('/api/v1/sessions/{id}/documents', { params: { path: { id: sessionId } }, body: { path: await path, as } });
+      toasts.show(as === 'layer' ? `${file.name} is a new layer.` : `${file.name} is opening.`, { key: `${sessionId}/opening` });
+    } catch (error) {
+      if (isAbort(error)) return;
+      toasts.show(`${file.name}: ${error instanceof Error ? error.message : 'It failed.'}`, { kind: 'danger' });
+    }
+  };
   for (const file of fit) {
-    const path = uploads.bring(file, '');
+    const path = uploads.bring(file, '', (late) => void open(file, late));
     // Told of when its turn comes.
     path.catch(() => undefined);
-    before = before.then(async () => {
-      try {
-        await api.POST('/api/v1/sessions/{id}/documents', { params: { path: { id: sessionId } }, body: { path: await path, as } });
-        toasts.show(as === 'layer' ? `${file.name} is a new layer.` : `${file.name} is opening.`, { key: `${sessionId}/opening` });
-      } catch (error) {
-        if (error instanceof DOMException && error.name === 'AbortError') return;
-        toasts.show(`${file.name}: ${error instanceof Error ? error.message : 'It failed.'}`, { kind: 'danger' });
-      }
-    });
+    before = before.then(() => open(file, path));
   }
   await before;
 }
