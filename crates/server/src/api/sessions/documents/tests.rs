@@ -162,6 +162,7 @@ async fn documents_are_their_owners_and_a_busy_gimp_says_so() {
     ada.delete(&format!("{SESSIONS}/{id}")).await.expect(202);
     end_of(&app, &mut ada, &id).await;
     ada.post(&calls[3].1, json!({"format": "png"})).await.expect_problem(409, "session.notRunning");
+    fake(&app).behave(|behaviour| behaviour.hang_in_step = Some(protocol::session::StartStep::StartingGimp));
     let another = start(&mut ada).await;
     ada.get(&format!("{SESSIONS}/{another}/documents")).await.expect_problem(409, "session.notRunning");
 }
