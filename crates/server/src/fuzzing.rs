@@ -124,11 +124,12 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "stream_message",
         run: stream_message,
-        // As in protocol's golden messages: hello, drawn, input, and an update of a size, a colour and a copy.
+        // As in protocol's golden messages: hello, drawn, input; and figures too large for their type.
         samples: &[
             b"A{\"version\":2,\"video\":[\"h264\"],\"cachePixels\":8000000,\"refresh\":120}",
             b"B\x07\0\0\0\x84\x03\0\0",
             b"C\x05\0\x01\0\0\0\xe8\x03\0\0\x01\x01\0\xff\xff\x02\0\0\0\xd0\x07\0\0\x02\x01\0\x02\0\x03",
+            b"\x08[0,6000000000000000000000000000000000000000000000000000000000000,0,77]",
         ],
     },
 ];

@@ -136,7 +136,7 @@ impl ToClient {
             kind::INPUT_TAKEN => Self::InputTaken { number: from.try_get_u32_le()? },
             kind::PROOF => Self::Proof(Proof::get(from)?),
             kind::SIGNAL => Self::Signal { signal: get_json(from)? },
-            kind::STATS => Self::Stats(get_json::<AgentStats>(from)?),
+            kind::STATS => Self::Stats(finite(get_json(from)?)?),
             value => return Err(DecodeError::Unknown { what: "message", value }),
         };
         ended(from)?;
@@ -473,6 +473,14 @@ fn get_json<T: serde::de::DeserializeOwned>(from: &mut Bytes) -> Result<T, Decod
 fn put_text(out: &mut BytesMut, kind: u8, text: &str) {
     out.put_u8(kind);
     out.put_slice(text.as_bytes());
+}
+
+/// A number too large for its type is read as infinite, which JSON can't say.
+fn finite(stats: AgentStats) -> Result<AgentStats, DecodeError> {
+    if stats.tiles_ms.is_finite() && stats.video_ms.is_finite() {
+        return Ok(stats);
+    }
+    Err(DecodeError::OutOfBounds("time"))
 }
 
 fn get_text(from: &mut Bytes) -> Result<String, DecodeError> {
