@@ -25,12 +25,15 @@ export function raw(from: usize, to: usize, count: i32): void {
 
 /**
  * Undoes the prediction, plane by plane, then joins the planes. Predictors 0 and 1 in place. Up to 31 bytes behind the
- * planes are read, and `scratch` has room for `medianScratch` bytes.
+ * planes are read, and `scratch` has room for `bandScratch` bytes. `how`: the predictor, and 4 where channels are apart.
  */
-export function planes(from: usize, to: usize, width: i32, height: i32, predictor: i32, scratch: usize): void {
+export function planes(from: usize, to: usize, width: i32, height: i32, how: i32, scratch: usize): void {
   const plane = <usize>width * height;
-  if (predictor == 2) {
-    medians(from, to, width, height, scratch);
+  const predictor = how & 3;
+  // Of the green, what is added to red and blue.
+  const base: v128 = i8x16.splat(how >= 4 ? 0 : -1);
+  if (predictor >= 2) {
+    bands(from, to, width, height, predictor == 3, base, scratch);
     return;
   }
   for (let y = 0; y < height; y++) {
@@ -44,7 +47,7 @@ export function planes(from: usize, to: usize, width: i32, height: i32, predicto
       above(row + plane, width);
       above(row + 2 * plane, width);
     }
-    join(row, plane, to + (<usize>y * width << 2), width);
+    join(row, plane, to + (<usize>y * width << 2), width, base);
   }
 }
 
@@ -98,7 +101,7 @@ function above(row: usize, width: i32): void {
   for (; x < width; x++) store<u8>(row + x, load<u8>(row + x) + load<u8>(upper + x));
 }
 
-// Median prediction. A pixel needs the one to its left, so a row alone can't be done 16 pixels at a time; but 16 rows can,
+// Median and average. A pixel needs the one to its left, so a row alone can't be done 16 pixels at a time; but 16 rows can,
 // each one pixel behind the row above it: what lane i needs from above is what lane i - 1 made a step before.
 //
 //   step        0 1 2 3 4 ...
@@ -116,32 +119,33 @@ function bandStride(width: i32): i32 {
 }
 
 /** Two blocks to turn over, and of each plane a band of 16 rows below the last row of the band before. */
-export function medianScratch(width: i32): i32 {
+export function bandScratch(width: i32): i32 {
   return 2 * SIDE * SIDE + 3 * (SIDE + 1) * bandStride(width);
 }
 
-function medians(from: usize, to: usize, width: i32, height: i32, scratch: usize): void {
+function bands(from: usize, to: usize, width: i32, height: i32, averages: bool, base: v128, scratch: usize): void {
   const plane = <usize>width * height;
   const stride = bandStride(width);
-  const bands = scratch + 2 * SIDE * SIDE;
+  const begin = scratch + 2 * SIDE * SIDE;
   const band = (SIDE + 1) * stride;
   // Above the first row all is 0.
-  for (let i = 0; i < 3; i++) memory.fill(bands + i * band, 0, stride);
+  for (let i = 0; i < 3; i++) memory.fill(begin + i * band, 0, stride);
   for (let y = 0; y < height; y += SIDE) {
     const rows = min(SIDE, height - y);
     const row = from + <usize>y * width;
-    for (let i = 0; i < 3; i++) medianBand(row + i * plane, width, rows, bands + i * band, stride, scratch);
+    for (let i = 0; i < 3; i++) undoBand(row + i * plane, width, rows, begin + i * band, stride, averages, y == 0, scratch);
     for (let i = 0; i < rows; i++) {
-      join(bands + SIDE + (i + 1) * stride, band, to + (<usize>(y + i) * width << 2), width);
+      join(begin + SIDE + (i + 1) * stride, band, to + (<usize>(y + i) * width << 2), width, base);
     }
-    for (let i = 0; i < 3; i++) memory.copy(bands + i * band, bands + i * band + SIDE * stride, stride);
+    for (let i = 0; i < 3; i++) memory.copy(begin + i * band, begin + i * band + SIDE * stride, stride);
   }
 }
 
-/** Sixteen rows of one plane, of which `rows` count. `band` begins with the row above them. */
-function medianBand(row: usize, width: i32, rows: i32, band: usize, stride: i32, block: usize): void {
+/** Sixteen rows of one plane, of which `rows` count. `band` begins with the row above them; `top`: there is none. */
+function undoBand(row: usize, width: i32, rows: i32, band: usize, stride: i32, averages: bool, top: bool, block: usize): void {
   const turned = block + SIDE * SIDE;
   const lanes = i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const onlyLeft = v128.and(i8x16.eq(lanes, i8x16.splat(0)), i8x16.splat(top ? -1 : 0));
   let made = i8x16.splat(0);
   let corner = made;
   for (let begin = 0; begin < width + SIDE - 1; begin += SIDE) {
@@ -157,9 +161,17 @@ function medianBand(row: usize, width: i32, rows: i32, band: usize, stride: i32,
       const shifted = i8x16.shuffle(made, made, 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
       const above = v128.load8_lane(upper + step, shifted, 0);
       const at = block + step * SIDE;
-      // The median of left, above and left + above - corner is left + above - corner with the corner between the two.
-      const capped = i8x16.min_u(i8x16.max_u(made, above), i8x16.max_u(i8x16.min_u(made, above), corner));
-      made = i8x16.add(i8x16.sub(made, capped), i8x16.add(above, v128.load(at)));
+      let predicted: v128;
+      if (averages) {
+        // A row's first pixel has only the one above, and the first row's only the one to the left.
+        const first = i8x16.eq(lanes, i8x16.splat(begin == 0 ? <i8>step : -1));
+        predicted = v128.bitselect(made, i8x16.avgr_u(v128.bitselect(above, made, first), above), onlyLeft);
+      } else {
+        // The median of left, above and left + above - corner is left + above - corner with the corner between the two.
+        const capped = i8x16.min_u(i8x16.max_u(made, above), i8x16.max_u(i8x16.min_u(made, above), corner));
+        predicted = i8x16.add(i8x16.sub(made, capped), above);
+      }
+      made = i8x16.add(predicted, v128.load(at));
       v128.store(at, made);
       corner = above;
     }
@@ -189,14 +201,15 @@ function interleave(from: usize, to: usize): void {
   }
 }
 
-/** Green, red - green and blue - green to pixels. */
-function join(row: usize, plane: usize, to: usize, width: i32): void {
+/** Green, red and blue, to which the bits of green in `base` are added, to pixels. */
+function join(row: usize, plane: usize, to: usize, width: i32, base: v128): void {
   const opaque = i8x16.splat(-1);
   let x = 0;
   for (; x + 16 <= width; x += 16) {
     const green = v128.load(row + x);
-    const red = i8x16.add(v128.load(row + plane + x), green);
-    const blue = i8x16.add(v128.load(row + 2 * plane + x), green);
+    const less = v128.and(green, base);
+    const red = i8x16.add(v128.load(row + plane + x), less);
+    const blue = i8x16.add(v128.load(row + 2 * plane + x), less);
     const redGreenLow = i8x16.shuffle(red, green, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const redGreenHigh = i8x16.shuffle(red, green, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     const blueLow = i8x16.shuffle(blue, opaque, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -209,8 +222,9 @@ function join(row: usize, plane: usize, to: usize, width: i32): void {
   }
   for (; x < width; x++) {
     const green: u32 = load<u8>(row + x);
-    const red = (load<u8>(row + plane + x) + green) & 255;
-    const blue = (load<u8>(row + 2 * plane + x) + green) & 255;
+    const less = green & i8x16.extract_lane_u(base, 0);
+    const red = (load<u8>(row + plane + x) + less) & 255;
+    const blue = (load<u8>(row + 2 * plane + x) + less) & 255;
     store<u32>(to, red | (green << 8) | (blue << 16) | OPAQUE);
     to += 4;
   }

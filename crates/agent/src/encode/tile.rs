@@ -57,7 +57,7 @@ impl TileEncoder {
     pub fn encode(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<Encoded> {
         self.read(pixels, rect)?;
         // Where hardly a colour comes again, the list of them is longer than the differences.
-        self.pack(rect, (self.rgb.len() / 4).clamp(FEW_COLOURS, MAX_COLOURS))
+        self.pack(rect, (self.rgb.len() / 4).clamp(FEW_COLOURS, MAX_COLOURS), &Predictor::ALL)
     }
 
     /// Lossy: each channel by one of 52 levels, at most 2 of 255 off, without bias, black and white as they are. A photograph's
@@ -72,7 +72,8 @@ impl TileEncoder {
         }
         // What looks alike in differences this small is chance, and takes more to name than to write out.
         self.compressor.set_parameter(CParameter::TargetLength(NO_MATCHES))?;
-        let packed = self.pack(rect, FEW_COLOURS);
+        // An average lies between the levels: its differences are small, but of many values.
+        let packed = self.pack(rect, FEW_COLOURS, &Predictor::OF_NEIGHBOURS);
         self.compressor.set_parameter(CParameter::TargetLength(0))?;
         packed
     }
@@ -90,10 +91,10 @@ impl TileEncoder {
     }
 
     /// As colours where there are no more than so many.
-    fn pack(&mut self, rect: Rect, colours: usize) -> io::Result<Encoded> {
+    fn pack(&mut self, rect: Rect, colours: usize, predictors: &[Predictor]) -> io::Result<Encoded> {
         let width = usize::from(rect.width);
         if !self.colours.find(&self.rgb) || self.colours.list.len() > colours {
-            return self.planes(width);
+            return self.planes(width, predictors);
         }
         match self.colours.list[..] {
             [colour] => Ok(Encoded::Fill(colour)),
@@ -122,27 +123,32 @@ impl TileEncoder {
         self.compress(TileCodec::Palette)
     }
 
-    fn planes(&mut self, width: usize) -> io::Result<Encoded> {
+    fn planes(&mut self, width: usize, predictors: &[Predictor]) -> io::Result<Encoded> {
         let count = self.rgb.len();
         self.planes.resize(count * 3, 0);
         let (green, rest) = self.planes.split_at_mut(count);
         let (red, blue) = rest.split_at_mut(count);
+        let apart = best_apart(&self.rgb, width);
         for (((pixel, green), red), blue) in self.rgb.iter().zip(green).zip(red).zip(blue) {
+            let base = if apart { 0 } else { pixel[1] };
             *green = pixel[1];
-            *red = pixel[0].wrapping_sub(pixel[1]);
-            *blue = pixel[2].wrapping_sub(pixel[1]);
+            *red = pixel[0].wrapping_sub(base);
+            *blue = pixel[2].wrapping_sub(base);
         }
-        let predictor = best_predictor(&self.planes[..count], width);
+        let predictor = best_predictor(&self.planes[..count], width, predictors);
         self.plain.resize(count * 3, 0);
         for (plane, out) in self.planes.chunks_exact(count).zip(self.plain.chunks_exact_mut(count)) {
+            let rows = plane.chunks_exact(width).zip(out.chunks_exact_mut(width));
             let zeros = vec![0; width];
-            let above = std::iter::once(&zeros[..]).chain(plane.chunks_exact(width));
-            for ((row, above), out) in plane.chunks_exact(width).zip(above).zip(out.chunks_exact_mut(width)) {
-                predictor.differences(row, above, out);
+            let mut above = None;
+            for (row, out) in rows {
+                let here = if above.is_none() { predictor.in_first_row() } else { predictor };
+                here.differences(row, above.unwrap_or(&zeros), out);
+                above = Some(row);
             }
         }
         self.packed.clear();
-        self.packed.push(predictor as u8);
+        self.packed.push(predictor as u8 | if apart { APART } else { 0 });
         self.compress(TileCodec::Planes)
     }
 
@@ -171,9 +177,26 @@ enum Predictor {
     Left = 0,
     Above = 1,
     Median = 2,
+    /// Of a camera's grain it takes half, where the median keeps all of it.
+    Average = 3,
 }
 
+/// Beside the predictor: the planes are red, green and blue, not differences to green.
+const APART: u8 = 4;
+
 impl Predictor {
+    const ALL: [Self; 4] = [Self::Left, Self::Above, Self::Median, Self::Average];
+    /// What they say is the value of a pixel beside it, or as far from one as another is.
+    const OF_NEIGHBOURS: [Self; 3] = [Self::Left, Self::Above, Self::Median];
+
+    /// Above the first row there is nothing to take the average with.
+    const fn in_first_row(self) -> Self {
+        match self {
+            Self::Average => Self::Left,
+            other => other,
+        }
+    }
+
     /// `above` is as long as the row; nothing but 0 is left of either.
     fn differences(self, row: &[u8], above: &[u8], out: &mut [u8]) {
         let (Some((pixel, _)), Some((over, right_above)), Some((first, out))) =
@@ -204,6 +227,12 @@ impl Predictor {
                     *out = pixel.wrapping_sub(median(*left, *above, *corner));
                 }
             }
+            Self::Average => {
+                *first = pixel.wrapping_sub(*over);
+                for ((out, pixel), (left, above)) in out.iter_mut().zip(right).zip(left.iter().zip(right_above)) {
+                    *out = pixel.wrapping_sub(average(*left, *above));
+                }
+            }
         }
     }
 }
@@ -215,8 +244,32 @@ fn median(left: u8, above: u8, corner: u8) -> u8 {
     high - (corner.max(low).min(high) - low)
 }
 
+/// Rounded up, as SIMD instructions do.
+fn average(left: u8, above: u8) -> u8 {
+    #[expect(clippy::cast_possible_truncation, reason = "of two bytes")]
+    let average = (u16::from(left) + u16::from(above)).div_ceil(2) as u8;
+    average
+}
+
+/// Whether red and blue by themselves leave less than their differences to green do: the grain of a camera's channels may
+/// have nothing in common.
+fn best_apart(rgb: &[[u8; 3]], width: usize) -> bool {
+    let rows = rgb.len() / width;
+    let step = (rows / SAMPLED_ROWS).max(1);
+    let (mut apart, mut together) = (0_usize, 0_usize);
+    for row in (0..rows).step_by(step).map(|row| &rgb[row * width..(row + 1) * width]) {
+        for (before, pixel) in row.iter().zip(&row[1..]) {
+            let [red, green, blue] = std::array::from_fn(|channel| pixel[channel].wrapping_sub(before[channel]));
+            let size = |difference: u8| usize::from(difference.cast_signed().unsigned_abs());
+            apart += size(red) + size(blue);
+            together += size(red.wrapping_sub(green)) + size(blue.wrapping_sub(green));
+        }
+    }
+    apart < together
+}
+
 /// The one that leaves the smallest differences on some rows of the plane.
-fn best_predictor(plane: &[u8], width: usize) -> Predictor {
+fn best_predictor(plane: &[u8], width: usize, candidates: &[Predictor]) -> Predictor {
     let rows = plane.len() / width;
     if rows < 2 {
         return Predictor::Left;
@@ -229,15 +282,14 @@ fn best_predictor(plane: &[u8], width: usize) -> Predictor {
     };
     let mut left_over = |predictor: Predictor| -> usize {
         // Above the first row there is nothing, which is much of a thin tile.
-        let first = left_in(predictor, &vec![0; width], &plane[..width]);
+        let first = left_in(predictor.in_first_row(), &vec![0; width], &plane[..width]);
         let sampled = (1..rows).step_by(step);
         let others = sampled.map(|row| {
             left_in(predictor, &plane[(row - 1) * width..row * width], &plane[row * width..(row + 1) * width])
         });
         first + step * others.sum::<usize>()
     };
-    let candidates = [Predictor::Left, Predictor::Above, Predictor::Median];
-    candidates.into_iter().min_by_key(|predictor| left_over(*predictor)).unwrap_or(Predictor::Left)
+    candidates.iter().copied().min_by_key(|predictor| left_over(*predictor)).unwrap_or(Predictor::Left)
 }
 
 /// The colours of a tile, if they are few: a hash table with open addressing.

@@ -188,8 +188,9 @@ pub enum TileCodec {
     Raw,
     /// Zstandard frame (RFC 8878) of three planes, one after the other: green, red - green, blue - green, each modulo 256,
     /// each row as differences (modulo 256) to the predictor named by the tile's first byte, which is not compressed:
-    /// 0 the pixel to the left, 1 the pixel above, 2 their median with left + above - corner (JPEG-LS, ITU-T T.87 A.3).
-    /// Outside of the tile all is 0; in the first row of predictor 2 it is left, in the first column above.
+    /// 0 the pixel to the left, 1 the pixel above, 2 their median with left + above - corner (JPEG-LS, ITU-T T.87 A.3),
+    /// 3 the average of left and above, rounded up. Outside of the tile all is 0; in the first row of predictors 2 and 3 it
+    /// is left, in the first column above. 4 more: the planes are green, red and blue.
     Planes,
     /// At most 256 colours: their count minus 1 as one byte, the colours (red, green, blue), then a Zstandard frame of
     /// indices: 8, 4, 2 or 1 bits each, the fewest that suffice, the leftmost pixel in the highest bits, rows padded to

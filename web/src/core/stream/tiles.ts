@@ -113,11 +113,11 @@ export class TileDecoder {
   }
 
   #planes(width: number, height: number, data: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
-    const predictor = data[0] ?? 3;
-    if (predictor > 2) throw new TileError(`unknown predictor ${data[0]}`);
+    const predictor = data[0] ?? 8;
+    if (predictor > 7) throw new TileError(`unknown predictor ${data[0]}`);
     const count = width * height;
     const to = this.#pixels.hold(count * 4);
-    const scratch = predictor === 2 ? this.#scratch.hold(this.#unfilter.medianScratch(width)) : 0;
+    const scratch = (predictor & 3) >= 2 ? this.#scratch.hold(this.#unfilter.bandScratch(width)) : 0;
     const from = this.#decompress(data.subarray(1), count * 3);
     this.#unfilter.planes(from, to, width, height, predictor, scratch);
     return this.#result(to, count);

@@ -4,9 +4,9 @@
 export interface Unfilter {
   /** Three bytes a pixel to four. */
   raw(from: number, to: number, count: number): void;
-  /** Undoes the prediction, then joins the planes. Reads up to `SLACK` bytes behind them; `scratch` has `medianScratch` bytes. */
+  /** Undoes the prediction, then joins the planes. Reads up to `SLACK` bytes behind them; `scratch` has `bandScratch` bytes. */
   planes(from: number, to: number, width: number, height: number, predictor: number, scratch: number): void;
-  medianScratch(width: number): number;
+  bandScratch(width: number): number;
   /** Indices of `bits` bits to the colours of `table`, four bytes each; zero when an index has none. */
   palette(from: number, bits: number, table: number, to: number, width: number, height: number): number;
 }
@@ -35,17 +35,19 @@ export class PlainUnfilter implements Unfilter {
   planes(from: number, to: number, width: number, height: number, predictor: number): void {
     const plane = width * height;
     const bytes = new Uint8Array(this.#memory.buffer);
-    for (let i = 0; i < 3; i++) unpredict(bytes.subarray(from + i * plane, from + (i + 1) * plane), width, predictor);
+    for (let i = 0; i < 3; i++) unpredict(bytes.subarray(from + i * plane, from + (i + 1) * plane), width, predictor & 3);
+    const apart = predictor >= 4;
     for (let end = from + plane; from < end; from++, to += 4) {
       const green = bytes[from]!;
-      bytes[to] = bytes[from + plane]! + green;
+      const base = apart ? 0 : green;
+      bytes[to] = bytes[from + plane]! + base;
       bytes[to + 1] = green;
-      bytes[to + 2] = bytes[from + 2 * plane]! + green;
+      bytes[to + 2] = bytes[from + 2 * plane]! + base;
       bytes[to + 3] = 255;
     }
   }
 
-  medianScratch(): number {
+  bandScratch(): number {
     return 0;
   }
 
@@ -76,11 +78,12 @@ export class PlainUnfilter implements Unfilter {
 
 function unpredict(plane: Uint8Array, width: number, predictor: number): void {
   for (let row = 0; row < plane.length; row += width) {
-    if (predictor === 0 || (predictor === 2 && row === 0)) {
+    if (predictor === 0 || (predictor >= 2 && row === 0)) {
       for (let i = row + 1; i < row + width; i++) plane[i]! += plane[i - 1]!;
     } else if (row > 0) {
       if (predictor === 1) for (let i = row; i < row + width; i++) plane[i]! += plane[i - width]!;
-      else median(plane, row, width);
+      else if (predictor === 2) median(plane, row, width);
+      else average(plane, row, width);
     }
   }
 }
@@ -96,5 +99,14 @@ function median(plane: Uint8Array, row: number, width: number): void {
     left = (plane[i]! + (slope < low ? low : slope > high ? high : slope)) & 255;
     plane[i] = left;
     corner = above;
+  }
+}
+
+function average(plane: Uint8Array, row: number, width: number): void {
+  let left = plane[row - width]!;
+  for (let i = row; i < row + width; i++) {
+    // The first pixel has only the one above.
+    left = (plane[i]! + ((left + plane[i - width]! + 1) >> 1)) & 255;
+    plane[i] = left;
   }
 }

@@ -36,18 +36,24 @@ fn decode(encoded: &Encoded, rect: Rect) -> Vec<[u8; 3]> {
                     let left = if at % width > 0 { plane[at - 1] } else { 0 };
                     let above = if at >= width { plane[at - width] } else { 0 };
                     let corner = if at % width > 0 && at > width { plane[at - width - 1] } else { 0 };
-                    let predicted = match data[0] {
+                    let predicted = match data[0] & 3 {
                         0 => left,
                         1 => above,
-                        _ => median(left, above, corner),
+                        2 => median(left, above, corner),
+                        _ if at < width => left,
+                        _ if at % width == 0 => above,
+                        _ => average(left, above),
                     };
                     plane[at] = plane[at].wrapping_add(predicted);
                 }
             }
             let (green, rest) = planes.split_at(width * height);
             let (red, blue) = rest.split_at(width * height);
+            let base = |green: u8| if data[0] & APART == 0 { green } else { 0 };
             let pixels = green.iter().zip(red).zip(blue);
-            pixels.map(|((green, red), blue)| [red.wrapping_add(*green), *green, blue.wrapping_add(*green)]).collect()
+            pixels
+                .map(|((green, red), blue)| [red.wrapping_add(base(*green)), *green, blue.wrapping_add(base(*green))])
+                .collect()
         }
     }
 }
@@ -90,6 +96,30 @@ fn the_codec_follows_the_content() {
     .take(64 * 64 * 4)
     .collect();
     assert!(matches!(check(&noise, 64, rect), Encoded::Tile(TileCodec::Raw, _)));
+}
+
+#[test]
+fn grain_is_predicted_by_the_average_and_channels_of_their_own_stay_apart() {
+    let mut seed = 1_u32;
+    let mut grain = |most: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) * most / 256
+    };
+    let rect = Rect { x: 0, y: 0, width: 64, height: 64 };
+    let positions = || (0..64).flat_map(|y| (0..64).map(move |x| 60 + x + y));
+    let own: Vec<u8> = positions().flat_map(|v| [v + grain(8), v + grain(8), v + grain(8), 0].map(|v| v as u8)).collect();
+    let common: Vec<u8> = positions()
+        .flat_map(|v| {
+            let value = v + grain(24);
+            [value, value + grain(2), value, 0].map(|v| v as u8)
+        })
+        .collect();
+    let head = |bytes: &[u8]| match check(bytes, 64, rect) {
+        Encoded::Tile(TileCodec::Planes, data) => data[0],
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(head(&own), Predictor::Average as u8 | APART);
+    assert_eq!(head(&common) & APART, 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 // The tiles' codecs the other way round, as slow and plain as the protocol describes them. For tests only.
 
-export type Predictor = 0 | 1 | 2;
+/** 4 more: channels apart. */
+export type Predictor = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
 
 /** `rgb`: three bytes a pixel. */
 export function encodePlanes(rgb: Uint8Array, width: number, height: number, predictor: Predictor): Uint8Array {
@@ -9,8 +10,9 @@ export function encodePlanes(rgb: Uint8Array, width: number, height: number, pre
   for (let i = 0; i < count; i++) {
     const [red = 0, green = 0, blue = 0] = rgb.subarray(i * 3, i * 3 + 3);
     planes[i] = green;
-    planes[count + i] = red - green;
-    planes[2 * count + i] = blue - green;
+    const base = predictor >= 4 ? 0 : green;
+    planes[count + i] = red - base;
+    planes[2 * count + i] = blue - base;
   }
   const differences = new Uint8Array(count * 3);
   for (let plane = 0; plane < 3; plane++) {
@@ -18,7 +20,8 @@ export function encodePlanes(rgb: Uint8Array, width: number, height: number, pre
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
         const [left, above, corner] = [at(x - 1, y), at(x, y - 1), at(x - 1, y - 1)];
-        const predicted = [left, above, median(left, above, left + above - corner)][predictor] ?? 0;
+        const average = y === 0 ? left : x === 0 ? above : (left + above + 1) >> 1;
+        const predicted = [left, above, median(left, above, left + above - corner), average][predictor & 3] ?? 0;
         differences[plane * count + y * width + x] = at(x, y) - predicted;
       }
     }
