@@ -8,6 +8,8 @@ use super::scroll::{Edge, Motion, Way};
 
 /// Most rectangles that are moved at once. What is left out goes another way.
 const MAX_RECTS: usize = 16;
+/// Pixels: parts of cells that make up less are sooner sent, since every copy costs the client a look at all its picture.
+const LEAST_MOVE: u32 = 1024;
 /// Bytes of a coarse strip, of those of an exact one: 2 bits less of each of a photograph's channels.
 const COARSE_SHARE: f64 = 0.55;
 
@@ -16,7 +18,7 @@ const COARSE_SHARE: f64 = 0.55;
 pub struct Copy {
     way: Way,
     exact: CellSet,
-    /// Copied from lossy cells, or under a coarse strip.
+    /// Copied from lossy cells, lossy already, or under a coarse strip.
     lossy: CellSet,
     /// Those over which a strip is drawn.
     edges: Vec<Edge>,
@@ -29,15 +31,25 @@ impl Copy {
     pub fn of(motion: &Motion, stale: &CellSet, lossy: &CellSet, wanted: &CellSet) -> Option<Self> {
         let (width, height) = stale.size();
         let known = CellSet::all(width, height).without(stale);
-        Self::from(motion, motion.way, &known, lossy, wanted)
+        Self::from(motion, motion.way, &known, &known, lossy, wanted)
     }
 
     /// For a client that has not followed this one when the next motion comes: both at once.
     pub fn then(&self, next: &Motion, wanted: &CellSet) -> Option<Self> {
-        Self::from(next, self.way.then(next.way), &self.cells().without(&self.edge_cells()), &self.lossy, wanted)
+        let (width, height) = self.exact.size();
+        let known = self.cells().without(&self.edge_cells());
+        Self::from(next, self.way.then(next.way), &known, &CellSet::empty(width, height), &self.lossy, wanted)
     }
 
-    fn from(motion: &Motion, way: Way, known: &CellSet, lossy: &CellSet, wanted: &CellSet) -> Option<Self> {
+    /// `known`: cells from which something can come. `shown`: those whose pixels the client shows where they are.
+    fn from(
+        motion: &Motion,
+        way: Way,
+        known: &CellSet,
+        shown: &CellSet,
+        lossy: &CellSet,
+        wanted: &CellSet,
+    ) -> Option<Self> {
         let (width, height) = known.size();
         let none = CellSet::empty(width, height);
         let mut copy = Self { way, exact: none.clone(), lossy: none, edges: vec![], coarse: false };
@@ -56,19 +68,23 @@ impl Copy {
             if !wanted.contains(edge.column, edge.row) {
                 continue;
             }
-            let of = if edge.rest == known.rect(edge.column, edge.row) {
-                // Of what is under it nothing is seen.
-                &mut copy.exact
-            } else {
-                let reached = motion.way.reach(known.rect(edge.column, edge.row), (width, height));
-                let Some(from) = reached.and_then(|to| motion.way.source(to, (width, height))) else { continue };
+            let mut edge = *edge;
+            let mut is_lossy = false;
+            if edge.part.area() > 0 {
+                let Some(from) = motion.way.source(edge.part, (width, height)) else { continue };
                 if !known.contains_all(from) {
                     continue;
                 }
-                if lossy.touches(from) { &mut copy.lossy } else { &mut copy.exact }
-            };
+                is_lossy = lossy.touches(from);
+            }
+            if shown.contains(edge.column, edge.row) {
+                is_lossy |= lossy.contains(edge.column, edge.row);
+            } else {
+                edge.rest = edge.beyond;
+            }
+            let of = if is_lossy { &mut copy.lossy } else { &mut copy.exact };
             of.insert_cell(edge.column, edge.row);
-            copy.edges.push(*edge);
+            copy.edges.push(edge);
         }
         copy.bound();
         (!copy.cells().overlap(wanted).is_empty()).then_some(copy)
@@ -98,7 +114,7 @@ impl Copy {
     fn whole_edges(&self) -> CellSet {
         let (width, height) = self.exact.size();
         let mut whole = CellSet::empty(width, height);
-        for edge in self.edges.iter().filter(|edge| edge.rest == self.exact.rect(edge.column, edge.row)) {
+        for edge in self.edges.iter().filter(|edge| edge.part.area() == 0) {
             whole.insert_cell(edge.column, edge.row);
         }
         whole
@@ -154,10 +170,16 @@ impl Copy {
 
     /// What is drawn over the copies in the same update: few rectangles, each within cells at the edge.
     pub fn strips(&self) -> Vec<Rect> {
-        let mut edges = self.edges.clone();
-        edges.sort_unstable_by_key(|edge| (edge.row, edge.column));
+        let moves = self.moves();
+        let mut rests: Vec<(usize, Rect)> = Vec::with_capacity(self.edges.len());
+        for Edge { row, part, rest, .. } in &self.edges {
+            let left = part.area() > 0 && !moves.iter().any(|to| to.contains(*part));
+            let drawn = [*part, *rest].into_iter().skip(usize::from(!left)).filter(|rect| rect.area() > 0);
+            rests.extend(drawn.reduce(Rect::hull).map(|rest| (*row, rest)));
+        }
+        rests.sort_unstable_by_key(|(row, rest)| (*row, rest.x));
         let mut across: Vec<(usize, Rect)> = Vec::new();
-        for Edge { row, rest, .. } in edges {
+        for (row, rest) in rests {
             match across.last_mut() {
                 Some((same, last)) if *same == row && last.x + last.width == rest.x && are_one(*last, rest) => {
                     *last = last.hull(rest);
@@ -165,34 +187,52 @@ impl Copy {
                 _ => across.push((row, rest)),
             }
         }
-        let mut strips: Vec<Rect> = across.into_iter().map(|(_, rect)| rect).collect();
-        strips.sort_unstable_by_key(|rect| (rect.x, rect.width, rect.y));
-        let mut joined: Vec<Rect> = Vec::new();
-        for next in strips {
-            match joined.last_mut() {
-                Some(last) if (last.x, last.width, last.y + last.height) == (next.x, next.width, next.y) => {
-                    last.height += next.height;
-                }
-                _ => joined.push(next),
-            }
-        }
-        joined
+        below_each_other(across.into_iter().map(|(_, rect)| rect).collect())
     }
 
-    /// Leaves the smallest rectangles out when there are too many.
-    fn bound(&mut self) {
-        let mut rects = self.cells().rects();
-        if rects.len() <= MAX_RECTS {
-            return;
+    /// Where pixels are moved to, as few rectangles that do not overlap: whole cells, and parts of those at the edge where
+    /// they are much.
+    fn moves(&self) -> Vec<Rect> {
+        let whole = self.cells().without(&self.edge_cells());
+        let mut rects: Vec<Rect> = Vec::new();
+        for (column, row) in whole.iter() {
+            let cell = whole.rect(column, row);
+            match rects.last_mut() {
+                Some(last) if (last.y, last.x + last.width) == (cell.y, cell.x) => last.width += cell.width,
+                _ => rects.push(cell),
+            }
         }
-        rects.sort_unstable_by_key(|rect| std::cmp::Reverse(rect.area()));
+        rects.extend(self.edges.iter().map(|edge| edge.part).filter(|part| part.area() > 0));
+        rects.sort_unstable_by_key(|rect| (rect.y, rect.height, rect.x));
+        let mut across: Vec<Rect> = Vec::new();
+        for next in rects {
+            match across.last_mut() {
+                Some(last) if (last.y, last.height, last.x + last.width) == (next.y, next.height, next.x) => {
+                    last.width += next.width;
+                }
+                _ => across.push(next),
+            }
+        }
+        let mut moves = below_each_other(across);
+        moves.retain(|to| to.area() >= LEAST_MOVE || whole.touches(*to));
+        moves.sort_unstable_by_key(|to| std::cmp::Reverse(to.area()));
+        moves.truncate(MAX_RECTS);
+        moves
+    }
+
+    /// Leaves the cells out that are in the smallest rectangles when there are too many.
+    fn bound(&mut self) {
+        let (moves, edges) = (self.moves(), self.edge_cells());
         let (width, height) = self.exact.size();
-        let mut kept = CellSet::empty(width, height);
-        rects.truncate(MAX_RECTS);
-        rects.into_iter().for_each(|rect| kept.insert(rect));
+        let mut kept = edges.clone();
+        for (column, row) in self.cells().without(&edges).iter() {
+            let cell = kept.rect(column, row);
+            if moves.iter().any(|to| to.contains(cell)) {
+                kept.insert_cell(column, row);
+            }
+        }
         self.exact.intersect(&kept);
         self.lossy.intersect(&kept);
-        self.edges.retain(|edge| kept.contains(edge.column, edge.row));
     }
 
     /// What it draws.
@@ -214,11 +254,8 @@ impl Copy {
     /// moved away one by one in any common direction.
     pub fn ops(&self) -> Vec<Op> {
         let size = self.exact.size();
-        // What is drawn over wholly need not be moved, but may be where that takes fewer steps.
-        let (all, needed) = (self.cells().rects(), self.cells().without(&self.whole_edges()).rects());
-        let fewest = if all.len() <= needed.len() { all } else { needed };
-        let reached = fewest.into_iter().filter_map(|to| self.way.reach(to, size));
-        let mut left: Vec<(Rect, Rect)> = reached.filter_map(|to| Some((self.way.source(to, size)?, to))).collect();
+        let mut left: Vec<(Rect, Rect)> =
+            self.moves().into_iter().filter_map(|to| Some((self.way.source(to, size)?, to))).collect();
         let mut ops = Vec::with_capacity(left.len());
         while !left.is_empty() {
             let is_free = |at: &usize| {
@@ -231,6 +268,21 @@ impl Copy {
         }
         ops
     }
+}
+
+/// Joins rectangles that are as wide as one another.
+fn below_each_other(mut rects: Vec<Rect>) -> Vec<Rect> {
+    rects.sort_unstable_by_key(|rect| (rect.x, rect.width, rect.y));
+    let mut joined: Vec<Rect> = Vec::new();
+    for next in rects {
+        match joined.last_mut() {
+            Some(last) if (last.x, last.width, last.y + last.height) == (next.x, next.width, next.y) => {
+                last.height += next.height;
+            }
+            _ => joined.push(next),
+        }
+    }
+    joined
 }
 
 /// Whether drawing both as one rectangle is hardly more than drawing each.

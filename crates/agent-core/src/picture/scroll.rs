@@ -23,6 +23,8 @@ pub const WORTH_A_SEARCH: usize = 64;
 const VOTES: usize = 4;
 /// Changed cells that must have come from elsewhere.
 const WORTH_A_MOTION: usize = 32;
+/// Fewer pixels of a cell at the edge that look as if they had moved are chance.
+const LEAST_PART: u32 = 16;
 /// Cells from what moved that are still looked at, one way: more than a hand pans by between two pictures.
 const FARTHEST_EDGE: isize = 4;
 
@@ -41,17 +43,21 @@ pub struct Motion {
     pub way: Way,
     /// Cells whose every pixel is the one that was `way` before it; also some that look the same as before.
     pub cells: CellSet,
-    /// Cells beside them that came that way but for a strip.
+    /// Changed cells beside them, of which some may have come that way.
     pub edges: Vec<Edge>,
 }
 
-/// A cell at the edge of what moved.
+/// A changed cell at the edge of what moved, not all of which came that way. Rectangles of the screen within it, maybe empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edge {
     pub column: usize,
     pub row: usize,
-    /// Pixels of the cell, maybe all, outside of which all came the motion's way.
+    /// All of this came the motion's way.
+    pub part: Rect,
+    /// Outside of the part and of this nothing changed.
     pub rest: Rect,
+    /// All outside of the part.
+    pub beyond: Rect,
 }
 
 /// How far something moved, pixels to the right and down.
@@ -293,16 +299,21 @@ fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -
     };
     let edge = |(column, row)| {
         let to = changed.rect(column, row);
-        let rest = match way.reach(to, changed.size()) {
-            None => to,
-            Some(reached) => {
-                let unequal = pictures.unequal(reached, way.source(reached, changed.size())?);
-                beyond(to, reached).into_iter().chain(unequal).reduce(Rect::hull)?
-            }
+        let part = way.reach(to, changed.size()).and_then(|reached| {
+            let part = pictures.equal_part(reached, way.source(reached, changed.size())?);
+            Some(part).filter(|part| part.area() >= LEAST_PART)
+        });
+        let Some(part) = part else {
+            let rest = pictures.unequal(to, to).unwrap_or(to);
+            return Edge { column, row, part: Rect { width: 0, height: 0, ..to }, rest, beyond: to };
         };
-        Some(Edge { column, row, rest })
+        let nothing = Rect { width: 0, height: 0, ..to };
+        let sides = beyond(to, part);
+        let hull = |rects: &mut dyn Iterator<Item = Rect>| rects.reduce(Rect::hull).unwrap_or(nothing);
+        let rest = hull(&mut sides.iter().filter_map(|side| pictures.unequal(*side, *side)));
+        Edge { column, row, part, rest, beyond: hull(&mut sides.iter().copied()) }
     };
-    changed.without(moved).iter().filter(is_near).filter_map(edge).collect()
+    changed.without(moved).iter().filter(is_near).map(edge).collect()
 }
 
 /// What a rectangle has on the sides of its part.
@@ -317,7 +328,48 @@ fn beyond(whole: Rect, part: Rect) -> Vec<Rect> {
     sides.into_iter().filter(|side| side.area() > 0).collect()
 }
 
+/// The largest rectangle within whose rows all bits are set: row, rows, lowest bit, bits.
+fn largest_set(rows: &[u16]) -> (usize, usize, u32, u32) {
+    let mut best = (0, 0, 0, 0);
+    for top in 0..rows.len() {
+        let mut common = u16::MAX;
+        for (height, row) in (1..).zip(&rows[top..]) {
+            common &= row;
+            // Each step leaves the ends of the runs that are longer by one.
+            let (mut ends, mut length) = (common, 0);
+            let mut longest = 0;
+            while ends != 0 {
+                longest = ends;
+                length += 1;
+                ends &= ends << 1;
+            }
+            if height * length as usize > best.1 * best.3 as usize {
+                best = (top, height, longest.trailing_zeros() + 1 - length, length);
+            }
+        }
+    }
+    best
+}
+
 impl Pictures<'_> {
+    /// The largest part of a rectangle now, no larger than a cell, that is as it was in the other before.
+    fn equal_part(&self, now: Rect, before: Rect) -> Rect {
+        let pixel = |bytes: &[u8], at: Rect, column: u16, row: u16| {
+            let from = usize::from(at.y + row) * self.stride + usize::from(at.x + column) * PIXEL;
+            <[u8; PIXEL]>::try_from(&bytes[from..from + PIXEL]).unwrap_or_default()
+        };
+        let equal = |row: u16| {
+            let columns = (0..now.width.min(CELL))
+                .filter(|column| pixel(self.now, now, *column, row) == pixel(self.before, before, *column, row));
+            columns.fold(0, |bits, column| bits | 1_u16 << column)
+        };
+        let rows: Vec<u16> = (0..now.height).map(equal).collect();
+        let (top, height, left, width) = largest_set(&rows);
+        let small = |value: usize| u16::try_from(value).unwrap_or_default();
+        let (left, width) = (small(left as usize), small(width as usize));
+        Rect { x: now.x + left, y: now.y + small(top), width, height: small(height) }
+    }
+
     /// The smallest part of one rectangle now that holds all that is not as it was in the other before; none: all is.
     fn unequal(&self, now: Rect, before: Rect) -> Option<Rect> {
         let mut bounds: Option<(u16, u16, u16, u16)> = None;
@@ -473,17 +525,23 @@ mod tests {
             if let Some(motion) = new.motion(&old) {
                 prop_assert!(!motion.cells.is_empty());
                 let nothing = Rect { x: 0, y: 0, width: 0, height: 0 };
-                let whole = motion.cells.iter().map(|(column, row)| (column, row, nothing));
-                let edges = motion.edges.iter().map(|edge| (edge.column, edge.row, edge.rest));
-                for (column, row, rest) in whole.chain(edges) {
+                let whole = motion.cells.iter().map(|(column, row)| {
+                    Edge { column, row, part: motion.cells.rect(column, row), rest: nothing, beyond: nothing }
+                });
+                for Edge { column, row, part, rest, beyond } in whole.chain(motion.edges.iter().copied()) {
                     let to = motion.cells.rect(column, row);
-                    prop_assert!(motion.way.reach(to, (width, height)) == Some(to) || rest.area() > 0);
-                    for (y, x) in (0..to.height).flat_map(|y| (0..to.width).map(move |x| (y, x))) {
-                        let (at_x, at_y) = (to.x + x, to.y + y);
-                        let known = (rest.x..rest.x + rest.width).contains(&at_x) && (rest.y..rest.y + rest.height).contains(&at_y);
-                        let pixel = Rect { x: at_x, y: at_y, width: 1, height: 1 };
-                        let came = |from: Rect| new.pixel(at_x, at_y) == old.pixel(from.x, from.y);
-                        prop_assert!(known || motion.way.source(pixel, (width, height)).is_some_and(came));
+                    for (y, x) in (to.y..to.y + to.height).flat_map(|y| (to.x..to.x + to.width).map(move |x| (y, x))) {
+                        let lies_in = |rect: Rect| {
+                            (rect.x..rect.x + rect.width).contains(&x) && (rect.y..rect.y + rect.height).contains(&y)
+                        };
+                        let pixel = Rect { x, y, width: 1, height: 1 };
+                        let came = |from: Rect| new.pixel(x, y) == old.pixel(from.x, from.y);
+                        if lies_in(part) {
+                            prop_assert!(motion.way.source(pixel, (width, height)).is_some_and(came));
+                        } else {
+                            prop_assert!(lies_in(beyond));
+                            prop_assert!(lies_in(rest) || new.pixel(x, y) == old.pixel(x, y));
+                        }
                     }
                 }
                 let new_cells = motion.edges.iter().all(|edge| !motion.cells.contains(edge.column, edge.row));
@@ -519,22 +577,51 @@ mod tests {
     #[test]
     fn of_cells_at_the_edge_a_strip_is_left() {
         let old = Image::new(450, 377, noise);
-        let strip = |column: usize, row, y, height| {
-            let x = u16::try_from(column).expect("small") * CELL;
-            Edge { column, row, rest: Rect { x, y, width: CELL, height } }
-        };
         let new = old.pan(Rect { x: 32, y: 16, width: 384, height: 352 }, Way { dx: 0, dy: -6 }, |x, y| noise(y, x));
-        let lowest: Vec<Edge> = (2..26).map(|column| strip(column, 22, 362, 6)).collect();
-        assert_eq!(new.motion(&old).expect("a motion").edges, lowest);
+        let lowest = |column: usize| {
+            let x = u16::try_from(column).expect("small") * CELL;
+            let rest = Rect { x, y: 362, width: CELL, height: 6 };
+            Edge { column, row: 22, part: Rect { x, y: 352, width: CELL, height: 10 }, rest, beyond: rest }
+        };
+        assert_eq!(new.motion(&old).expect("a motion").edges, (2..26).map(lowest).collect::<Vec<_>>());
         // Across as well: of the corner all is new but what lies within both.
         let new = old.pan(Rect { x: 32, y: 16, width: 384, height: 352 }, Way { dx: 2, dy: -6 }, |x, y| noise(y, x));
         let edges = new.motion(&old).expect("a motion").edges;
-        let left = |row: u16| Rect { x: 32, y: row * CELL, width: 2, height: CELL };
-        let corner = Rect { x: 32, y: 352, width: CELL, height: CELL };
-        let rest = |column: usize, row: usize| {
-            edges.iter().find(|edge| (edge.column, edge.row) == (column, row)).map(|edge| edge.rest)
+        let edge = |column: usize, row: usize| {
+            let found = edges.iter().find(|edge| (edge.column, edge.row) == (column, row)).expect("an edge");
+            (found.part, found.rest)
         };
-        assert_eq!((rest(2, 5), rest(2, 22), edges.len()), (Some(left(5)), Some(corner), 24 + 21));
+        let rect = |x, y, width, height| Rect { x, y, width, height };
+        assert_eq!(edge(2, 5), (rect(34, 80, 14, CELL), rect(32, 80, 2, CELL)));
+        assert_eq!(edge(2, 22), (rect(34, 352, 14, 10), rect(32, 352, CELL, CELL)));
+        assert_eq!(edges.len(), 24 + 21);
+    }
+
+    #[test]
+    fn a_cell_that_what_moves_shares_with_what_rests_is_parted_between_them() {
+        let old = Image::new(450, 377, noise);
+        // Five rows of the uppermost cells, and of each but the last five of the lowest.
+        let area = Rect { x: 32, y: 27, width: 384, height: 342 };
+        let mut new = old.pan(area, Way { dx: 0, dy: -6 }, |x, y| noise(y, x));
+        new.draw(Rect { x: 100, y: 20, width: 3, height: 2 }, |_, _| 1);
+        let motion = new.motion(&old).expect("a motion");
+        let edge = |column: usize, row: usize| {
+            let found = motion.edges.iter().find(|edge| (edge.column, edge.row) == (column, row)).expect("an edge");
+            (found.part, found.rest, found.beyond)
+        };
+        let rect = |x, y, width, height| Rect { x, y, width, height };
+        assert_eq!(edge(2, 1), (rect(32, 27, CELL, 5), rect(32, 16, 0, 0), rect(32, 16, CELL, 11)));
+        assert_eq!(edge(6, 1), (rect(96, 27, CELL, 5), rect(100, 20, 3, 2), rect(96, 16, CELL, 11)));
+        let (_, rest, beyond) = edge(2, 22);
+        assert_eq!((rest, beyond), (rect(32, 363, CELL, 5), rect(32, 363, CELL, 5)));
+    }
+
+    #[test]
+    fn the_largest_rectangle_of_bits() {
+        assert_eq!(largest_set(&[0, 0b0110, 0b1111, 0b0111]), (1, 3, 1, 2));
+        assert_eq!(largest_set(&[u16::MAX; 16]), (0, 16, 0, 16));
+        assert_eq!(largest_set(&[1 << 15]), (0, 1, 15, 1));
+        assert_eq!(largest_set(&[0; 16]), (0, 0, 0, 0));
     }
 
     #[test]

@@ -215,13 +215,21 @@ impl Stage {
             if came(to) {
                 motion.cells.insert_cell(column, row);
             } else if (to.width, to.height) == (CELL, CELL) && changed.contains(column, row) {
-                // One half of it may have come, the other from beyond the screen.
+                // One half of it may have come, while the other did otherwise, or not at all.
                 let (upper, left) = (Rect { height: DOT, ..to }, Rect { width: DOT, ..to });
                 let (lower, right) = (Rect { y: to.y + DOT, ..upper }, Rect { x: to.x + DOT, ..left });
+                let nothing = Rect { width: 0, height: 0, ..to };
                 let halves = [(upper, lower), (lower, upper), (left, right), (right, left)];
-                let half = halves.into_iter().find(|(kept, _)| came(*kept)).map(|(_, rest)| rest);
-                let rest = half.or((count % 2 == 0).then_some(to));
-                motion.edges.extend(rest.map(|rest| Edge { column, row, rest }));
+                let half = halves.into_iter().find(|(part, _)| came(*part));
+                let Some((part, beyond)) = half.or((count % 2 == 0).then_some((nothing, to))) else { continue };
+                let (right, bottom) = (beyond.x + beyond.width, beyond.y + beyond.height);
+                let dots = (beyond.y..bottom)
+                    .step_by(DOT.into())
+                    .flat_map(|y| (beyond.x..right).step_by(DOT.into()).map(move |x| (x, y)));
+                let dots = dots.map(|(x, y)| Rect { x, y, width: DOT, height: DOT });
+                let other = |dot: &Rect| self.dots_in(*dot).any(|at| self.screen[at] != old[at]);
+                let rest = dots.filter(other).reduce(Rect::hull).unwrap_or(nothing);
+                motion.edges.push(Edge { column, row, part, rest, beyond });
             }
         }
         self.activity.changed(&changed, self.now);

@@ -18,6 +18,14 @@ impl Rect {
         u32::from(self.width) * u32::from(self.height)
     }
 
+    /// Whether all of the other lies within.
+    pub fn contains(self, other: Self) -> bool {
+        let within = |from: u16, length: u16, at: u16, size: u16| {
+            from <= at && u32::from(at) + u32::from(size) <= u32::from(from) + u32::from(length)
+        };
+        within(self.x, self.width, other.x, other.width) && within(self.y, self.height, other.y, other.height)
+    }
+
     /// The smallest rectangle around both.
     #[must_use]
     pub fn hull(self, other: Self) -> Self {

@@ -107,7 +107,8 @@ fn grain_is_predicted_by_the_average_and_channels_of_their_own_stay_apart() {
     };
     let rect = Rect { x: 0, y: 0, width: 64, height: 64 };
     let positions = || (0..64).flat_map(|y| (0..64).map(move |x| 60 + x + y));
-    let own: Vec<u8> = positions().flat_map(|v| [v + grain(8), v + grain(8), v + grain(8), 0].map(|v| v as u8)).collect();
+    let own: Vec<u8> =
+        positions().flat_map(|v| [v + grain(8), v + grain(8), v + grain(8), 0].map(|v| v as u8)).collect();
     let common: Vec<u8> = positions()
         .flat_map(|v| {
             let value = v + grain(24);
