@@ -223,7 +223,6 @@ impl Copy {
     /// Leaves the cells out that are in the smallest rectangles when there are too many.
     fn bound(&mut self) {
         let (moves, edges) = (self.moves(), self.edge_cells());
-        let (width, height) = self.exact.size();
         let mut kept = edges.clone();
         for (column, row) in self.cells().without(&edges).iter() {
             let cell = kept.rect(column, row);

@@ -301,7 +301,8 @@ fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -
         let to = changed.rect(column, row);
         let part = way.reach(to, changed.size()).and_then(|reached| {
             let part = pictures.equal_part(reached, way.source(reached, changed.size())?);
-            Some(part).filter(|part| part.area() >= LEAST_PART)
+            // What rests may look as if it had come from beside it, too.
+            Some(part).filter(|part| part.area() >= LEAST_PART && pictures.unequal(*part, *part).is_some())
         });
         let Some(part) = part else {
             let rest = pictures.unequal(to, to).unwrap_or(to);

@@ -89,6 +89,8 @@ struct Stage {
     now: Duration,
     size: (u16, u16),
     screen: Vec<u32>,
+    /// Dots that changed last.
+    changed: Vec<usize>,
     version: u32,
     activity: Activity,
     costs: Costs,
@@ -115,6 +117,7 @@ impl Stage {
             now: Duration::from_secs(100),
             size: (WIDTH, HEIGHT),
             screen: vec![],
+            changed: vec![],
             version: 0,
             activity: Activity::new(WIDTH, HEIGHT),
             costs: Costs::default(),
@@ -162,9 +165,14 @@ impl Stage {
     fn damage(&mut self, rect: Rect) {
         let mut cells = CellSet::empty(self.size.0, self.size.1);
         cells.insert(rect);
+        self.changed.clear();
         for at in self.dots_of(&cells) {
-            self.version += 1;
-            self.screen[at] = self.version;
+            // Of an odd one some look the same as before.
+            if rect.width.is_multiple_of(2) || !at.is_multiple_of(3) {
+                self.version += 1;
+                self.screen[at] = self.version;
+                self.changed.push(at);
+            }
         }
         self.activity.changed(&cells, self.now);
         self.viewer.damaged(&cells);
@@ -220,18 +228,19 @@ impl Stage {
                 let (lower, right) = (Rect { y: to.y + DOT, ..upper }, Rect { x: to.x + DOT, ..left });
                 let nothing = Rect { width: 0, height: 0, ..to };
                 let halves = [(upper, lower), (lower, upper), (left, right), (right, left)];
-                let half = halves.into_iter().find(|(part, _)| came(*part));
+                let other = |part: Rect| self.dots_in(part).any(|at| self.screen[at] != old[at]);
+                let half = halves.into_iter().find(|(part, _)| came(*part) && other(*part));
                 let Some((part, beyond)) = half.or((count % 2 == 0).then_some((nothing, to))) else { continue };
                 let (right, bottom) = (beyond.x + beyond.width, beyond.y + beyond.height);
                 let dots = (beyond.y..bottom)
                     .step_by(DOT.into())
                     .flat_map(|y| (beyond.x..right).step_by(DOT.into()).map(move |x| (x, y)));
                 let dots = dots.map(|(x, y)| Rect { x, y, width: DOT, height: DOT });
-                let other = |dot: &Rect| self.dots_in(*dot).any(|at| self.screen[at] != old[at]);
-                let rest = dots.filter(other).reduce(Rect::hull).unwrap_or(nothing);
+                let rest = dots.filter(|dot| other(*dot)).reduce(Rect::hull).unwrap_or(nothing);
                 motion.edges.push(Edge { column, row, part, rest, beyond });
             }
         }
+        self.changed = (0..old.len()).filter(|at| self.screen[*at] != old[*at]).collect();
         self.activity.changed(&changed, self.now);
         self.viewer.moved(&changed, &motion);
     }
@@ -299,7 +308,11 @@ impl Stage {
         let strips = strips.into_iter().flat_map(|rect| self.dots_in(rect));
         let exact_strips = !send.copy.as_ref().is_some_and(Copy::is_coarse);
         let strips = strips.map(|at| (at, Shown { version: self.screen[at], exact: exact_strips })).collect();
-        let dots = [strips, shown(&send.tiles, true), shown(&send.video, false)].concat();
+        let mut tiles = shown(&send.tiles.without(self.viewer.fresh()), true);
+        // Of these only what changed.
+        let partial = shown(&send.tiles.overlap(self.viewer.fresh()), true);
+        tiles.extend(partial.into_iter().filter(|(at, _)| self.changed.contains(at)));
+        let dots = [strips, tiles, shown(&send.video, false)].concat();
         let copies = send.copy.as_ref().map(Copy::ops).unwrap_or_default();
         self.copied += copied.len();
         self.strips += drawn;

@@ -122,6 +122,8 @@ impl Send {
 pub struct Viewer {
     stale: CellSet,
     lossy: CellSet,
+    /// Of what is stale, cells that were exact until the screen changed last.
+    fresh: CellSet,
     /// How some of what is stale can be had from what the client shows.
     copy: Option<Copy>,
     link: Link,
@@ -145,6 +147,7 @@ impl Viewer {
         Self {
             stale: CellSet::all(options.width, options.height),
             lossy: CellSet::empty(options.width, options.height),
+            fresh: CellSet::empty(options.width, options.height),
             copy: None,
             link: Link::default(),
             seq: 0,
@@ -173,11 +176,13 @@ impl Viewer {
     pub fn restart(&mut self, width: u16, height: u16) {
         self.stale = CellSet::all(width, height);
         self.lossy = CellSet::empty(width, height);
+        self.fresh = CellSet::empty(width, height);
         self.copy = None;
     }
 
-    /// The screen changed there.
+    /// The screen was looked at again and had changed there, maybe nowhere.
     pub fn damaged(&mut self, cells: &CellSet) {
+        self.fresh = cells.without(&self.stale).without(&self.lossy);
         self.stale.union(cells);
         self.lossy.subtract(cells);
         self.copy = self.copy.take().and_then(|mut copy| {
@@ -193,6 +198,11 @@ impl Viewer {
         self.damaged(cells);
         let both = earlier.and_then(|copy| copy.then(motion, &self.stale));
         self.copy = both.or_else(|| Copy::of(motion, &stale, &lossy, &self.stale));
+    }
+
+    /// Cells that the client, once all is drawn, shows as they were before the screen changed last.
+    pub const fn fresh(&self) -> &CellSet {
+        &self.fresh
     }
 
     /// The client's picture, once drawn, equals the screen.
@@ -426,6 +436,7 @@ impl Viewer {
     pub fn sent(&mut self, send: &Send, bytes: usize, planned: Duration, now: Duration) -> u32 {
         self.seq = self.seq.wrapping_add(1);
         (self.stale, self.lossy) = self.after(send);
+        self.fresh.intersect(&self.stale);
         // What it reads is another picture now.
         self.copy = None;
         let video = !send.video.is_empty();

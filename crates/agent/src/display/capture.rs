@@ -4,6 +4,7 @@
 //!
 //! Nothing happens until somebody asks: damage that nobody takes gathers in the X server, silently.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,6 +52,28 @@ struct Shadow {
     before: Vec<u8>,
     /// Where `before` was not brought up to date.
     behind: CellSet,
+    /// Pixels that differed when the screen was read last and little was; none: much was read.
+    differing: Option<Differing>,
+}
+
+/// Which pixels of the cells that changed last changed.
+#[derive(Debug, Default)]
+pub struct Differing(HashMap<(usize, usize), [u16; CELL as usize]>);
+
+impl Differing {
+    /// Rows of a cell, its leftmost pixel in the lowest bit.
+    pub fn rows(&self, column: usize, row: usize) -> [u16; CELL as usize] {
+        self.0.get(&(column, row)).copied().unwrap_or_default()
+    }
+
+    /// Of a cell's row `y` of the screen: the pixels, known and read.
+    pub(crate) fn note(&mut self, column: usize, y: usize, known: &[u8], read: &[u8]) {
+        let pixels = known.chunks_exact(PIXEL).zip(read.chunks_exact(PIXEL));
+        let bits =
+            pixels.enumerate().filter(|(_, (known, read))| known != read).fold(0, |bits, (at, _)| bits | 1 << at);
+        let side = usize::from(CELL);
+        self.0.entry((column, y / side)).or_default()[y % side] |= bits;
+    }
 }
 
 impl Shadow {
@@ -58,7 +81,15 @@ impl Shadow {
         let whole = |pixels: u16| usize::from(pixels).next_multiple_of(CELL.into());
         let stride = whole(width) * PIXEL;
         let bytes = vec![0; stride * whole(height)];
-        Self { width, height, stride, before: bytes.clone(), bytes, behind: CellSet::empty(width, height) }
+        Self {
+            width,
+            height,
+            stride,
+            before: bytes.clone(),
+            bytes,
+            behind: CellSet::empty(width, height),
+            differing: None,
+        }
     }
 
     /// Makes `before` what the screen is now, but for what `update` will do.
@@ -97,6 +128,9 @@ impl Shadow {
             let cells = known.chunks_mut(cell_bytes).zip(row.chunks(cell_bytes)).enumerate();
             for (column, (known, read)) in cells {
                 if known != read {
+                    if let Some(differing) = &mut self.differing {
+                        differing.note(first_column + column, y, known, read);
+                    }
                     known.copy_from_slice(read);
                     changed.insert_cell(first_column + column, y / usize::from(CELL));
                 }
@@ -174,6 +208,11 @@ impl Capture {
     /// The screen as last taken. Goes on to whole cells.
     pub fn pixels(&self) -> Pixels<'_> {
         Pixels { bytes: &self.shadow.bytes, stride: self.shadow.stride }
+    }
+
+    /// What changed when the screen was read last; none where that is not worth to be told pixel by pixel.
+    pub fn differing(&self) -> Option<&Differing> {
+        self.shadow.differing.as_ref()
     }
 
     /// What becomes readable when the screen changes. Ask `changed` first: events may have been read already.
@@ -273,6 +312,7 @@ impl Capture {
         if keep {
             self.shadow.keep_all_but(cells);
         }
+        self.shadow.differing = (!keep).then(Differing::default);
         for rect in cells.rects() {
             self.read_rect(rect, keep, &mut changed)?;
         }

@@ -78,6 +78,51 @@ impl TileEncoder {
         packed
     }
 
+    /// Only the pixels for which `differs` says so of their place on the screen; none where those are more than a third.
+    ///
+    /// # Errors
+    /// As `encode`.
+    pub fn encode_partial(
+        &mut self,
+        pixels: Pixels<'_>,
+        rect: Rect,
+        differs: impl Fn(u16, u16) -> bool,
+    ) -> io::Result<Option<(TileCodec, Bytes)>> {
+        self.read(pixels, rect)?;
+        let area = self.rgb.len();
+        self.plain.clear();
+        let mut places =
+            (rect.y..rect.y + rect.height).flat_map(|y| (rect.x..rect.x + rect.width).map(move |x| (x, y)));
+        for row in rect.y..rect.y + rect.height {
+            let left = self.plain.len();
+            self.plain.resize(left + usize::from(rect.width).div_ceil(8), 0);
+            for (at, _) in (rect.x..rect.x + rect.width).enumerate().filter(|(_, x)| differs(*x, row)) {
+                self.plain[left + at / 8] |= 0x80 >> (at % 8);
+            }
+        }
+        self.rgb.retain(|_| places.next().is_some_and(|(x, y)| differs(x, y)));
+        let count = self.rgb.len();
+        if count * 3 > area {
+            return Ok(None);
+        }
+        let apart = count > 0 && best_apart(&self.rgb, count);
+        for channel in [1, 0, 2] {
+            let value = |pixel: &[u8; 3]| match channel {
+                1 => pixel[1],
+                _ if apart => pixel[channel],
+                _ => pixel[channel].wrapping_sub(pixel[1]),
+            };
+            let mut before = 0;
+            self.plain.extend(
+                self.rgb.iter().map(|pixel| value(pixel).wrapping_sub(std::mem::replace(&mut before, value(pixel)))),
+            );
+        }
+        self.packed.clear();
+        self.packed.push(if apart { APART } else { 0 });
+        self.squeeze()?;
+        Ok(Some((TileCodec::Partial, Bytes::copy_from_slice(&self.packed))))
+    }
+
     fn read(&mut self, pixels: Pixels<'_>, rect: Rect) -> io::Result<()> {
         self.rgb.clear();
         for y in rect.y..rect.y.saturating_add(rect.height) {
@@ -153,11 +198,16 @@ impl TileEncoder {
     }
 
     /// Appends `plain`, compressed, to `packed`.
-    fn compress(&mut self, codec: TileCodec) -> io::Result<Encoded> {
+    fn squeeze(&mut self) -> io::Result<()> {
         let head = self.packed.len();
         self.packed.resize(head + zstd::zstd_safe::compress_bound(self.plain.len()), 0);
         let length = self.compressor.compress_to_buffer(&self.plain, &mut self.packed[head..])?;
         self.packed.truncate(head + length);
+        Ok(())
+    }
+
+    fn compress(&mut self, codec: TileCodec) -> io::Result<Encoded> {
+        self.squeeze()?;
         if self.packed.len() >= self.rgb.len() * 3 {
             return Ok(Encoded::Tile(TileCodec::Raw, self.rgb.concat().into()));
         }

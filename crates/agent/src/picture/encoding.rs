@@ -5,9 +5,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use agent_core::picture::{Activity, CELL, CellSet, Copy, Costs, Lane, TileCache, TileKey};
-use protocol::stream::{Op, Rect, VideoFormat};
+use bytes::Bytes;
+use protocol::stream::{Op, Rect, TileCodec, VideoFormat};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::display::capture::Differing;
 use crate::encode::Pixels;
 use crate::encode::tile::{Encoded, TileEncoder};
 use crate::encode::video::{AccessUnit, VideoEncoder};
@@ -31,6 +33,8 @@ pub struct Encoding {
     tiles: HashMap<Rect, (TileKey, Option<Encoded>)>,
     /// Over copies, exact and coarse.
     strips: HashMap<(Rect, bool), Encoded>,
+    /// Only what differs; none: better whole.
+    partials: HashMap<Rect, Option<(TileCodec, Bytes)>>,
     /// And when each was used.
     videos: HashMap<(VideoFormat, Lane), (VideoEncoder, Instant)>,
     pub costs: Costs,
@@ -45,6 +49,7 @@ impl Encoding {
             encoders: (0..threads).map(|_| TileEncoder::new()).collect::<io::Result<_>>()?,
             tiles: HashMap::new(),
             strips: HashMap::new(),
+            partials: HashMap::new(),
             videos: HashMap::new(),
             costs: Costs::default(),
             tiles_ms: 0.0,
@@ -56,12 +61,12 @@ impl Encoding {
     pub fn captured(&mut self) {
         self.tiles.clear();
         self.strips.clear();
+        self.partials.clear();
     }
 
     /// The screen has another size: video begins anew.
     pub fn resized(&mut self) {
-        self.tiles.clear();
-        self.strips.clear();
+        self.captured();
         self.videos.clear();
     }
 
@@ -77,11 +82,12 @@ impl Encoding {
     }
 
     /// The cells as operations for a client with that cache, as far as they fit into so many bytes, at least some; returns
-    /// those that did.
+    /// those that did. `fresh`: of which cells the client needs only the differing pixels.
     pub fn tiles(
         &mut self,
         pixels: Pixels<'_>,
         cells: &CellSet,
+        fresh: Option<(&Differing, &CellSet)>,
         cache: &mut TileCache,
         activity: &mut Activity,
         budget: usize,
@@ -91,6 +97,7 @@ impl Encoding {
         let (width, height) = cells.size();
         let mut done = CellSet::empty(width, height);
         let (mut bytes, mut encoded_cells) = (0, 0);
+        let is_fresh = |rect: Rect| fresh.is_some_and(|(_, fresh)| fresh.contains_all(rect));
         for batch in batches(&rects) {
             if bytes > budget {
                 // What was found out about these is likely to hold for the others.
@@ -103,7 +110,7 @@ impl Encoding {
                 .copied()
                 .filter(|rect| {
                     let (key, encoded) = self.tile(pixels, *rect);
-                    encoded.is_none() && cache.find(key).is_none()
+                    encoded.is_none() && cache.find(key).is_none() && !is_fresh(*rect)
                 })
                 .collect();
             self.encode(pixels, &missing)?;
@@ -113,6 +120,12 @@ impl Encoding {
                 let (key, encoded) = self.tile(pixels, rect);
                 let op = if let Some(slot) = cache.find(key) {
                     Op::Cached { rect, slot }
+                } else if let Some((differing, _)) = fresh.filter(|_| is_fresh(rect))
+                    && let Some((codec, data)) = self.partial(pixels, rect, differing)?
+                {
+                    bytes += data.len();
+                    encoded_cells += part.len();
+                    Op::Tile { rect, codec, slot: None, data }
                 } else {
                     // None: it was in the cache until one before it needed the room.
                     let encoded = match encoded {
@@ -160,6 +173,24 @@ impl Encoding {
         }
         copy.strips_took(bytes, activity);
         Ok(())
+    }
+
+    /// A tile of the pixels that differ, unless those are many.
+    fn partial(
+        &mut self,
+        pixels: Pixels<'_>,
+        rect: Rect,
+        differing: &Differing,
+    ) -> io::Result<Option<(TileCodec, Bytes)>> {
+        if let Some(known) = self.partials.get(&rect) {
+            return Ok(known.clone());
+        }
+        let encoder = self.encoders.first_mut().ok_or_else(|| io::Error::other("there is no encoder"))?;
+        let partial = encoder.encode_partial(pixels, rect, |x, y| {
+            differing.rows(usize::from(x / CELL), usize::from(y / CELL))[usize::from(y % CELL)] >> (x % CELL) & 1 == 1
+        })?;
+        self.partials.insert(rect, partial.clone());
+        Ok(partial)
     }
 
     fn strip(&mut self, pixels: Pixels<'_>, rect: Rect, coarse: bool) -> io::Result<Encoded> {
@@ -348,11 +379,12 @@ mod tests {
         activity.tiles_took(&all, 0);
         let mut ops = vec![];
         let thought = activity.tile_bytes(&all);
-        let done = encoding.tiles(pixels, &all, &mut cache, &mut activity, 100_000, &mut ops).expect("encodes");
+        let done = encoding.tiles(pixels, &all, None, &mut cache, &mut activity, 100_000, &mut ops).expect("encodes");
         let rest = all.without(&done);
         assert!(!done.is_empty() && !rest.is_empty());
         assert!(activity.tile_bytes(&rest) > thought, "the others are known to cost more");
-        let done = encoding.tiles(pixels, &rest, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+        let done =
+            encoding.tiles(pixels, &rest, None, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
         assert_eq!(done, rest);
         let pixels_of = |op: &Op| match op {
             Op::Tile { rect, .. } => usize::from(rect.width) * usize::from(rect.height),
@@ -372,9 +404,43 @@ mod tests {
         for round in 0..4 {
             encoding.captured();
             let mut ops = vec![];
-            let done = encoding.tiles(pixels, &all, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+            let done =
+                encoding.tiles(pixels, &all, None, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
             assert_eq!((&done, &area(&ops)), (&all, &all), "round {round}");
         }
+    }
+
+    #[test]
+    fn of_what_was_exact_only_what_differs_is_sent_unless_the_client_keeps_all_of_it() {
+        let (bytes, size) = (noise(512, 256), (512, 256));
+        let pixels = Pixels { bytes: &bytes, stride: 512 * 4 };
+        let rect = Rect { x: 16, y: 32, width: 32, height: 16 };
+        let (mut cells, mut fresh) = (CellSet::empty(size.0, size.1), CellSet::empty(size.0, size.1));
+        cells.insert(rect);
+        fresh.insert(rect);
+        let mut differing = Differing::default();
+        differing.note(1, 33, &[0; 64], &[[1; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8], [0; 8]].concat());
+        let mut encoding = Encoding::new().expect("encoders");
+        let (mut cache, mut activity) = (TileCache::new(1 << 20, LARGEST_TILE), Activity::new(size.0, size.1));
+        let mut codec = |fresh: &CellSet, cache: &mut TileCache| {
+            let mut ops = vec![];
+            let some = Some((&differing, fresh));
+            encoding.tiles(pixels, &cells, some, cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+            let [op] = &ops[..] else { panic!("{ops:?}") };
+            match op {
+                Op::Tile { codec, slot, data, .. } => Some((*codec, slot.is_some(), data.len() < 40)),
+                _ => None,
+            }
+        };
+        assert_eq!(codec(&fresh, &mut cache), Some((TileCodec::Partial, false, true)));
+        let mut half = fresh.clone();
+        half.subtract(&{
+            let mut one = CellSet::empty(size.0, size.1);
+            one.insert_cell(1, 2);
+            one
+        });
+        assert!(matches!(codec(&half, &mut cache), Some((TileCodec::Planes | TileCodec::Raw, true, false))));
+        assert_eq!(codec(&fresh, &mut cache), None, "it is kept now");
     }
 
     #[test]

@@ -239,10 +239,11 @@ impl Painter {
     fn changed(&mut self, change: &Change, now: Duration) {
         let Some(stage) = &mut self.stage else { return };
         match change {
-            Change::Cells(cells, _) if cells.is_empty() => {}
             Change::Cells(cells, motion) => {
-                stage.encoding.captured();
-                stage.activity.changed(cells, now);
+                if !cells.is_empty() {
+                    stage.encoding.captured();
+                    stage.activity.changed(cells, now);
+                }
                 for seat in self.seats.values_mut() {
                     match motion {
                         Some(motion) => seat.viewer.moved(cells, motion),
@@ -299,6 +300,7 @@ impl Painter {
             send.tiles = stage.encoding.tiles(
                 stage.capture.pixels(),
                 &send.tiles,
+                stage.capture.differing().map(|differing| (differing, seat.viewer.fresh())),
                 &mut seat.cache,
                 &mut stage.activity,
                 seat.viewer.tile_budget(),

@@ -43,6 +43,12 @@ impl Drawing {
                 *self = Self { width: *width, height: *height, pixels, slots: HashMap::new() };
             }
             Op::Fill { rect, rgb } => self.put(*rect, |_, _| Some(*rgb)),
+            Op::Tile { rect, codec: TileCodec::Partial, slot: None, data } => {
+                let before = self.pixels.clone();
+                let (wide, some) = (usize::from(self.width), unpack_partial(data, *rect));
+                let (left, top) = (usize::from(rect.x), usize::from(rect.y));
+                self.put(*rect, |x, y| some[y * usize::from(rect.width) + x].or(before[(top + y) * wide + left + x]));
+            }
             Op::Tile { rect, codec, slot, data } => {
                 let pixels = unpack(*codec, data, *rect);
                 self.put_tile(*rect, &pixels);
@@ -104,6 +110,36 @@ impl Drawing {
     }
 }
 
+/// `how`: what the tile begins with.
+fn joined(how: u8, red: u8, green: u8, blue: u8) -> Rgb {
+    let base = if how & 4 == 0 { green } else { 0 };
+    [red.wrapping_add(base), green, blue.wrapping_add(base)]
+}
+
+/// Some pixels of a tile.
+fn unpack_partial(data: &[u8], rect: Rect) -> Vec<Option<Rgb>> {
+    let (width, height) = (usize::from(rect.width), usize::from(rect.height));
+    let stride = width.div_ceil(8);
+    let plain = zstd::bulk::decompress(&data[1..], (stride + width * 3) * height).expect("a Zstandard frame");
+    let (bits, planes) = plain.split_at(stride * height);
+    let count = planes.len() / 3;
+    let mut channels = [0_u8; 3];
+    let mut next = 0;
+    let mut pixel = |x: usize, y: usize| {
+        let is_there = bits[y * stride + x / 8] >> (7 - x % 8) & 1 == 1;
+        is_there.then(|| {
+            for (channel, plane) in channels.iter_mut().zip(planes.chunks_exact(count)) {
+                *channel = channel.wrapping_add(plane[next]);
+            }
+            next += 1;
+            joined(data[0], channels[1], channels[0], channels[2])
+        })
+    };
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| pixel(x, y)).collect();
+    assert_eq!(next * 3, planes.len());
+    pixels
+}
+
 fn unpack(codec: TileCodec, data: &[u8], rect: Rect) -> Vec<Rgb> {
     let (width, height) = (usize::from(rect.width), usize::from(rect.height));
     let inflate = |from: usize| zstd::bulk::decompress(&data[from..], width * height * 3).expect("a Zstandard frame");
@@ -131,11 +167,12 @@ fn unpack(codec: TileCodec, data: &[u8], rect: Rect) -> Vec<Rgb> {
                     let left = if x > 0 { plane[at - 1] } else { 0 };
                     let above = if y > 0 { plane[at - width] } else { 0 };
                     let corner = if x > 0 && y > 0 { plane[at - width - 1] } else { 0 };
-                    let predicted = match data[0] {
+                    let predicted = match data[0] & 3 {
                         0 => left,
                         1 => above,
-                        2 if y == 0 => left,
-                        2 if x == 0 => above,
+                        2 | 3 if y == 0 => left,
+                        2 | 3 if x == 0 => above,
+                        3 => u8::try_from((u16::from(left) + u16::from(above)).div_ceil(2)).expect("a byte"),
                         2 => {
                             let guess = i16::from(left) + i16::from(above) - i16::from(corner);
                             let (low, high) = (left.min(above), left.max(above));
@@ -149,8 +186,9 @@ fn unpack(codec: TileCodec, data: &[u8], rect: Rect) -> Vec<Rgb> {
             let (green, rest) = planes.split_at(width * height);
             let (red, blue) = rest.split_at(width * height);
             let pixels = green.iter().zip(red).zip(blue);
-            pixels.map(|((green, red), blue)| [red.wrapping_add(*green), *green, blue.wrapping_add(*green)]).collect()
+            pixels.map(|((green, red), blue)| joined(data[0], *red, *green, *blue)).collect()
         }
+        TileCodec::Partial => panic!("a partial tile for a slot"),
     };
     assert_eq!(pixels.len(), width * height);
     pixels

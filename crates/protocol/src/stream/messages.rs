@@ -204,6 +204,10 @@ pub enum TileCodec {
     /// indices: 8, 4, 2 or 1 bits each, the fewest that suffice, the leftmost pixel in the highest bits, rows padded to
     /// whole bytes.
     Palette,
+    /// Some of the pixels; the others stay as they are. One byte, 0 or 4, then a Zstandard frame: one bit for each pixel,
+    /// rows padded to whole bytes, the leftmost pixel in the highest bit, set where there is one; then three planes of
+    /// these, row by row, as in `Planes` by predictor 0 as if they were one row. Never for a slot.
+    Partial,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -338,6 +338,7 @@ impl TileCodec {
             Self::Raw => 0,
             Self::Planes => 1,
             Self::Palette => 2,
+            Self::Partial => 3,
         }
     }
 
@@ -346,6 +347,7 @@ impl TileCodec {
             0 => Ok(Self::Raw),
             1 => Ok(Self::Planes),
             2 => Ok(Self::Palette),
+            3 => Ok(Self::Partial),
             _ => Err(DecodeError::Unknown { what: "tile codec", value }),
         }
     }

@@ -99,7 +99,7 @@ export type Op =
   | { op: 'copy'; rect: Rect; toX: number; toY: number }
   | Video;
 
-export const TILE_CODECS = ['raw', 'planes', 'palette'] as const;
+export const TILE_CODECS = ['raw', 'planes', 'palette', 'partial'] as const;
 export type TileCodec = (typeof TILE_CODECS)[number];
 
 export interface CursorImage {

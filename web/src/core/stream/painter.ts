@@ -40,7 +40,7 @@ export interface PainterOptions {
 /** An operation with its pixels at hand. */
 type Ready =
   | Exclude<Op, Tile | { op: 'cached' }>
-  | { op: 'pixels'; rect: Rect; rgba: Uint8ClampedArray<ArrayBuffer> };
+  | { op: 'pixels' | 'over'; rect: Rect; rgba: Uint8ClampedArray<ArrayBuffer> };
 
 /** An update that is not acknowledged yet. */
 interface Taken {
@@ -141,7 +141,7 @@ export class Painter {
       case 'tile': {
         this.#within(op.rect);
         const rgba = this.#options.tiles.decode(op.codec, op.rect.width, op.rect.height, op.data);
-        this.#options.surface.pixels(op.rect, rgba);
+        this.#options.surface[drawnBy(op)](op.rect, rgba);
         if (op.slot !== null) this.#options.cache.put(op.slot, op.rect, rgba.slice());
         break;
       }
@@ -162,7 +162,7 @@ export class Painter {
         this.#within(op.rect);
         const rgba = this.#options.tiles.decode(op.codec, op.rect.width, op.rect.height, op.data).slice();
         if (op.slot !== null) this.#options.cache.put(op.slot, op.rect, rgba);
-        return { op: 'pixels', rect: op.rect, rgba };
+        return { op: drawnBy(op), rect: op.rect, rgba };
       }
       case 'cached':
         this.#within(op.rect);
@@ -228,7 +228,8 @@ export class Painter {
         surface.fill(op.rect, op.rgb);
         break;
       case 'pixels':
-        surface.pixels(op.rect, op.rgba);
+      case 'over':
+        surface[op.op](op.rect, op.rgba);
         break;
       case 'copy':
         surface.copy(op.rect, op.toX, op.toY);
@@ -242,7 +243,7 @@ export class Painter {
   }
 
   /** Throws for what lies outside of the screen. */
-  #check(op: Exclude<Ready, { op: 'pixels' }>): void {
+  #check(op: Exclude<Ready, { rgba: unknown }>): void {
     switch (op.op) {
       case 'size':
         if (op.width === 0 || op.height === 0 || Math.max(op.width, op.height) > LONGEST_SIDE || op.width * op.height > MOST_PIXELS) {
@@ -275,6 +276,12 @@ export class Painter {
     this.#options.cache.clear();
     this.#options.video.reset();
   }
+}
+
+function drawnBy({ codec, slot }: Tile): 'pixels' | 'over' {
+  if (codec !== 'partial') return 'pixels';
+  if (slot !== null) throw new Error('a part of a tile is for no slot');
+  return 'over';
 }
 
 function closeAll(frames: (Frame | null)[]): void {

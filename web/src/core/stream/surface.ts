@@ -33,6 +33,8 @@ export interface Surface {
   fill(rect: Rect, rgb: readonly [number, number, number]): void;
   /** `rgba` is not kept. */
   pixels(rect: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void;
+  /** The same, but pixels without alpha stay as they are. */
+  over(rect: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void;
   /** Source and destination may overlap. */
   copy(rect: Rect, toX: number, toY: number): void;
   /** The parts of the frame that lie where `rects` are. */
@@ -64,6 +66,8 @@ export function readsTruly(): boolean {
 export class CanvasSurface implements Surface {
   readonly #canvas: HTMLCanvasElement;
   readonly #context: CanvasRenderingContext2D;
+  /** Where pixels are laid out that are drawn over others. */
+  readonly #sheet = new OffscreenCanvas(1, 1);
 
   /** `onVoid`: browser or graphics card took away what was drawn; it can be drawn again. */
   constructor(canvas: HTMLCanvasElement, onVoid: () => void) {
@@ -95,6 +99,16 @@ export class CanvasSurface implements Surface {
 
   pixels({ x, y, width, height }: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void {
     this.#context.putImageData(new ImageData(rgba, width, height), x, y);
+  }
+
+  over({ x, y, width, height }: Rect, rgba: Uint8ClampedArray<ArrayBuffer>): void {
+    const sheet = this.#sheet;
+    if (sheet.width < width) sheet.width = width;
+    if (sheet.height < height) sheet.height = height;
+    const context = sheet.getContext('2d');
+    if (!context) throw new Error('no 2D canvas');
+    context.putImageData(new ImageData(rgba, width, height), 0, 0);
+    this.#context.drawImage(sheet, 0, 0, width, height, x, y, width, height);
   }
 
   copy({ x, y, width, height }: Rect, toX: number, toY: number): void {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import { TileDecoder, TileError } from './tiles';
 import { seeded } from './testing/random';
-import { encodePalette, encodePlanes, zstdFrame } from './testing/tileEncoder';
+import { encodePalette, encodePartial, encodePlanes, zstdFrame } from './testing/tileEncoder';
 
 const decoders = { fastest: await TileDecoder.create('fastest'), plain: await TileDecoder.create('plain') };
 const both = Object.entries(decoders);
@@ -28,6 +28,18 @@ test.each(both)('%s: planes with every predictor', (_, decoder) => {
       for (const predictor of [0, 1, 2, 3, 4, 5, 6, 7] as const) {
         const packed = encodePlanes(rgb, width, height, predictor);
         same(decoder.decode('planes', width, height, packed), opaque(rgb), `${width}x${height} by ${predictor}`);
+      }
+    }
+  }
+});
+
+test.each(both)('%s: some pixels only', (_, decoder) => {
+  for (const [width, height] of SIZES) {
+    for (const differs of [() => true, () => false, (at: number) => at % 7 === 3]) {
+      const rgb = noise(width * height * 3);
+      for (const apart of [true, false]) {
+        const wanted = opaque(rgb).map((value, i) => (differs(i >> 2) ? value : 0));
+        same(decoder.decode('partial', width, height, encodePartial(rgb, width, height, apart, differs)), wanted);
       }
     }
   }
@@ -69,6 +81,11 @@ test.each(both)('%s: whatever does not fit is a TileError', (_, decoder) => {
     () => decoder.decode('planes', 2, 2, Uint8Array.from([8, ...planes.subarray(1)])),
     () => decoder.decode('palette', 2, 2, new Uint8Array()),
     () => decoder.decode('palette', 2, 2, Uint8Array.from([5, 1, 2, 3])),
+    () => decoder.decode('partial', 2, 2, new Uint8Array()),
+    () => decoder.decode('partial', 2, 2, Uint8Array.from([1, ...encodePartial(rgb, 2, 2, true, () => true).subarray(1)])),
+    // A bit more than there are pixels, bits of a row missing, and a bit beside the tile without a pixel.
+    () => decoder.decode('partial', 2, 1, Uint8Array.from([0, ...zstdFrame(Uint8Array.of(0b1100_0000, 1, 2, 3))])),
+    () => decoder.decode('partial', 2, 2, Uint8Array.from([0, ...zstdFrame(Uint8Array.of(0))])),
     // Three colours and the index of a fourth.
     () => decoder.decode('palette', 4, 1, Uint8Array.from([2, ...noise(9), ...zstdFrame(Uint8Array.of(0b0001_1011))])),
   ];
@@ -79,9 +96,10 @@ test.each(both)('%s: whatever does not fit is a TileError', (_, decoder) => {
 test('random bytes never do worse than a TileError, and both ways agree', () => {
   for (let round = 0; round < 3_000; round++) {
     const [width, height] = [1 + random(20), 1 + random(20)];
-    const codec = (['raw', 'planes', 'palette'] as const)[random(3)] ?? 'raw';
+    const codec = (['raw', 'planes', 'palette', 'partial'] as const)[random(4)] ?? 'raw';
     const rgb = noise(width * height * 3);
-    const data = codec === 'raw' ? rgb : codec === 'planes' ? encodePlanes(rgb, width, height, random(2) ? 2 : 7) : encodePalette(rgb, 1, 1);
+    const some = () => random(3) === 0;
+    const data = codec === 'raw' ? rgb : codec === 'partial' ? encodePartial(rgb, width, height, random(2) === 0, some) : codec === 'planes' ? encodePlanes(rgb, width, height, random(2) ? 2 : 7) : encodePalette(rgb, 1, 1);
     for (let flips = random(3); flips > 0; flips--) data[random(data.length)] = random(256);
     const results = both.map(([, decoder]) => {
       try {

@@ -89,7 +89,7 @@ export class TileDecoder {
     return !(this.#unfilter instanceof PlainUnfilter);
   }
 
-  /** Red, green, blue, 255. A view that holds until the next call. Throws `TileError`. */
+  /** Red, green, blue, 255; of a partial tile 0, 0, 0, 0 where there is no pixel. A view that holds until the next call. Throws `TileError`. */
   decode(codec: TileCodec, width: number, height: number, data: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
     const count = width * height;
     if (count === 0) throw new TileError('an empty tile');
@@ -100,6 +100,8 @@ export class TileDecoder {
         return this.#planes(width, height, data);
       case 'palette':
         return this.#palette(width, height, data);
+      case 'partial':
+        return this.#partial(width, height, data);
     }
   }
 
@@ -140,14 +142,53 @@ export class TileDecoder {
     return this.#result(to, width * height);
   }
 
+  #partial(width: number, height: number, data: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
+    const apart = data[0] === 4;
+    if (!apart && data[0] !== 0) throw new TileError(`unknown predictor ${data[0]}`);
+    const stride = Math.ceil(width / 8);
+    const to = this.#pixels.hold(width * height * 4);
+    const [from, got] = this.#unpack(data.subarray(1), stride * height + width * height * 3);
+    const bytes = this.#bytes(from, got);
+    const places: number[] = [];
+    if (got < stride * height) throw new TileError('bits of a partial tile that end too early');
+    for (let at = 0; at < width * height; at++) {
+      const x = at % width;
+      if (bytes[((at - x) / width) * stride + (x >> 3)]! & (0x80 >> (x & 7))) places.push(at);
+    }
+    const count = places.length;
+    if (got !== stride * height + count * 3) throw new TileError(`${got} bytes for ${count} pixels`);
+    const planes = bytes.subarray(stride * height);
+    const pixels = this.#result(to, width * height).fill(0);
+    let [red, green, blue] = [0, 0, 0];
+    for (let i = 0; i < count; i++) {
+      green = (green + planes[i]!) & 255;
+      red = (red + planes[count + i]!) & 255;
+      blue = (blue + planes[2 * count + i]!) & 255;
+      const base = apart ? 0 : green;
+      const at = places[i]! * 4;
+      pixels[at] = (red + base) & 255;
+      pixels[at + 1] = green;
+      pixels[at + 2] = (blue + base) & 255;
+      pixels[at + 3] = 255;
+    }
+    return pixels;
+  }
+
   /** Address of the unpacked bytes, which must be exactly so many. */
   #decompress(data: Uint8Array, expected: number): number {
-    const from = this.#packed.hold(data.length);
-    const to = this.#unpacked.hold(expected + SLACK);
-    this.#bytes(from, data.length).set(data);
-    const got = this.#zstd.ZSTD_decompress(to, expected, from, data.length);
-    if (this.#zstd.ZSTD_isError(got) || got !== expected) throw new TileError(`${expected} bytes do not come out of Zstandard`);
+    const [to, got] = this.#unpack(data, expected);
+    if (got !== expected) throw new TileError(`${expected} bytes do not come out of Zstandard`);
     return to;
+  }
+
+  /** Address and number of the unpacked bytes, at most so many. */
+  #unpack(data: Uint8Array, most: number): [number, number] {
+    const from = this.#packed.hold(data.length);
+    const to = this.#unpacked.hold(most + SLACK);
+    this.#bytes(from, data.length).set(data);
+    const got = this.#zstd.ZSTD_decompress(to, most, from, data.length);
+    if (this.#zstd.ZSTD_isError(got)) throw new TileError(`at most ${most} bytes do not come out of Zstandard`);
+    return [to, got];
   }
 
   #bytes(address: number, length: number): Uint8Array {

@@ -29,6 +29,7 @@ fn decode(encoded: &Encoded, rect: Rect) -> Vec<[u8; 3]> {
             };
             (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| pixel(x, y)).collect()
         }
+        TileCodec::Partial => unreachable!("not by `encode`"),
         TileCodec::Planes => {
             let mut planes = unpack(1);
             for plane in planes.chunks_exact_mut(width * height) {
@@ -150,6 +151,45 @@ fn coarse_is_at_most_two_levels_off_and_about_half_the_bytes() {
             encoder.encode_coarse(Pixels { bytes: &flat, stride: 16 }, Rect { x: 0, y: 0, width: 4, height: 4 });
         assert_eq!(encoded.expect("coarse"), Encoded::Fill([drawn; 3]), "{colour}");
     }
+}
+
+#[test]
+fn of_a_partial_tile_only_what_differs_is_packed() {
+    let bytes: Vec<u8> = (0..64 * 64_u32).flat_map(|at| [at as u8, (at / 3) as u8, (at / 7) as u8, 0]).collect();
+    let (pixels, rect) = (Pixels { bytes: &bytes, stride: 64 * 4 }, Rect { x: 5, y: 2, width: 37, height: 20 });
+    let mut encoder = TileEncoder::new().expect("memory");
+    let differs = |x: u16, y: u16| (x + y) % 11 == 0;
+    let (codec, data) = encoder.encode_partial(pixels, rect, differs).expect("encodes").expect("few");
+    assert_eq!(codec, TileCodec::Partial);
+    let plain = zstd::bulk::decompress(&data[1..], 5 * 20 + 37 * 20 * 3).expect("a Zstandard frame");
+    let (bits, planes) = plain.split_at(5 * 20);
+    let planes: Vec<Vec<u8>> = planes
+        .chunks_exact(planes.len() / 3)
+        .map(|plane| {
+            plane
+                .iter()
+                .scan(0_u8, |left, step| {
+                    *left = left.wrapping_add(*step);
+                    Some(*left)
+                })
+                .collect()
+        })
+        .collect();
+    let mut next = 0;
+    for (x, y) in (0..20_u16).flat_map(|y| (0..37_u16).map(move |x| (x, y))) {
+        let bit = bits[usize::from(y * 5 + x / 8)] >> (7 - x % 8) & 1 == 1;
+        assert_eq!(bit, differs(x + 5, y + 2));
+        if bit {
+            let green = planes[0][next];
+            let base = if data[0] == 0 { green } else { 0 };
+            let at = (usize::from(y + 2) * 64 + usize::from(x + 5)) * 4;
+            let got = [planes[2][next].wrapping_add(base), green, planes[1][next].wrapping_add(base)];
+            assert_eq!(got, bytes[at..at + 3]);
+            next += 1;
+        }
+    }
+    assert_eq!(next, planes[0].len());
+    assert!(encoder.encode_partial(pixels, rect, |x, _| x % 2 == 0).expect("encodes").is_none(), "they are many");
 }
 
 #[test]

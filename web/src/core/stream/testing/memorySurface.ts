@@ -40,6 +40,14 @@ export class MemorySurface implements Surface {
     });
   }
 
+  over(rect: Rect, rgba: Uint8ClampedArray): void {
+    let from = 0;
+    this.#each(rect, (at) => {
+      if (rgba[from + 3]) this.#rgba.set(rgba.subarray(from, from + 4), at);
+      from += 4;
+    });
+  }
+
   copy(rect: Rect, toX: number, toY: number): void {
     const before: number[] = [];
     this.#each(rect, (at) => before.push(...this.#rgba.subarray(at, at + 4)));

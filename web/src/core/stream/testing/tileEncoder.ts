@@ -29,6 +29,23 @@ export function encodePlanes(rgb: Uint8Array, width: number, height: number, pre
   return concatenated([predictor], zstdFrame(differences));
 }
 
+/** The pixels of which `differs` says so, by their place. */
+export function encodePartial(rgb: Uint8Array, width: number, height: number, apart: boolean, differs: (at: number) => boolean): Uint8Array {
+  const stride = Math.ceil(width / 8);
+  const bits = new Uint8Array(stride * height);
+  const planes: number[][] = [[], [], []];
+  let before = [0, 0, 0];
+  for (let at = 0; at < width * height; at++) {
+    if (!differs(at)) continue;
+    bits[Math.floor(at / width) * stride + ((at % width) >> 3)]! |= 0x80 >> (at % width & 7);
+    const [red = 0, green = 0, blue = 0] = rgb.subarray(at * 3, at * 3 + 3);
+    const now = [green, red - (apart ? 0 : green), blue - (apart ? 0 : green)];
+    planes.forEach((plane, i) => plane.push((now[i] ?? 0) - (before[i] ?? 0)));
+    before = now;
+  }
+  return concatenated([apart ? 4 : 0], zstdFrame(concatenated(bits, ...planes.map((plane) => Uint8Array.from(plane)))));
+}
+
 export function encodePalette(rgb: Uint8Array, width: number, height: number): Uint8Array {
   const colours: number[][] = [];
   const index = new Map<string, number>();
