@@ -16,6 +16,9 @@ const proxy = {
   '^/session/[^/]+/(stream|vnc)$': { target: platform, changeOrigin: true, ws: true, headers },
 };
 
+// As the server's pages have them: without, workers share no memory with the page, and the stream takes its slower way.
+const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' };
+
 export default defineConfig({
   resolve: {
     // Its package exports the whole client only.
@@ -31,8 +34,8 @@ export default defineConfig({
     // On a slow machine it warns how long its plug-ins took: nothing for whoever just runs ./run.
     rolldownOptions: { checks: { bundlerTimings: false } },
   },
-  server: { proxy },
-  preview: { proxy },
+  server: { proxy, headers: isolation },
+  preview: { proxy, headers: isolation },
   test: {
     include: ['src/**/*.test.ts'],
     environment: 'node',

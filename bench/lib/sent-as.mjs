@@ -40,6 +40,8 @@ function listen(remembered) {
     const areas = Array.from({ length: count }, () => operations[u8()]()).flat().filter((area) => area.as);
     updates = [...updates.filter(({ time }) => time > now - remembered), { time: now, areas }];
   };
+  // Without, the page has the stream's WebSocket itself, and not in a worker where nobody listens.
+  delete Atomics.waitAsync;
   // Not a subclass: noVNC looks for the methods on the object's own prototype.
   window.WebSocket = new Proxy(WebSocket, {
     construct(target, [url, protocols]) {

@@ -32,10 +32,11 @@ export const launchOn = ({ name, width, height }) =>
 
 /**
  * Playwright has the browser tell it of every message of a WebSocket, with its bytes as text: 2 ms of a key's way, and for
- * what no browser does that is not driven.
+ * what no browser does that is not driven. The stream's is one of a worker.
  */
 async function tellNothingOfNetworks(page) {
-  await page._connection.toImpl(page).delegate._mainFrameSession._client.send('Network.disable');
+  const sessions = page._connection.toImpl(page).delegate._networkManager._sessions.keys();
+  await Promise.all([...sessions].map((session) => session.send('Network.disable')));
 }
 
 /** A page of that size whose user has a running session; shown over a transport once `show` is called. */

@@ -78,6 +78,25 @@ export async function startGimp(page: Page): Promise<Gimp> {
   return gimp;
 }
 
+/** From its next load on the page counts the stream's WebSockets that it makes itself, not in a worker. */
+export async function countPlainSockets(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    const counted = { plainSockets: 0 };
+    Object.assign(window, { counted });
+    // Not a subclass: noVNC looks for the methods on the object's own prototype.
+    window.WebSocket = new Proxy(WebSocket, {
+      construct(target, [url, protocols]: [string | URL, string[]?]) {
+        if (String(url).endsWith('/stream')) counted.plainSockets++;
+        return new target(url, protocols);
+      },
+    });
+  });
+}
+
+export function plainSockets(page: Page): Promise<number> {
+  return page.evaluate(() => (window as unknown as { counted: { plainSockets: number } }).counted.plainSockets);
+}
+
 export function sessionId(page: Page): string {
   return new URL(page.url()).pathname.split('/').at(-1)!;
 }

@@ -9,6 +9,7 @@ export class Wire {
   /** Sockets of which nothing comes through any more, neither bytes nor their end. */
   readonly #held = new Set<Socket>();
   #cut = false;
+  #refused: RegExp | null = null;
 
   private constructor(server: Server, port: number, sockets: Set<Socket>) {
     this.url = `http://127.0.0.1:${port}`;
@@ -23,6 +24,8 @@ export class Wire {
     let wire: Wire | null = null;
     const server = createServer((near) => {
       if (wire !== null && wire.#cut) return near.destroy();
+      const refused = wire === null ? null : wire.#refused;
+      if (refused) near.once('data', (request) => refused.test(request.toString('latin1')) && near.destroy());
       const far = connect(Number(port), hostname);
       for (const [socket, other] of [[near, far], [far, near]] as const) {
         sockets.add(socket);
@@ -60,8 +63,14 @@ export class Wire {
     }
   }
 
+  /** New connections whose first request is such a one break off, as at a proxy that knows nothing of it. */
+  refuse(request: RegExp): void {
+    this.#refused = request;
+  }
+
   mend(): void {
     this.#cut = false;
+    this.#refused = null;
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,7 @@ import { PNG } from 'pngjs';
 
 import type { Gimp } from '../gimp.ts';
 import { until } from '../platform.ts';
-import { expect, fileNamed, register, startGimp, test as story } from '../story.ts';
+import { countPlainSockets, expect, fileNamed, plainSockets, register, startGimp, test as story } from '../story.ts';
 
 /** Firefox's WebRTC does not go to a loopback address: one that the machine has beside it, if any. */
 const outward = Object.values(networkInterfaces())
@@ -91,8 +91,13 @@ async function expectProof(gimp: Gimp): Promise<void> {
 }
 
 test('what was painted and what moved becomes exact, and text is pasted', async ({ page, platform }) => {
+  await countPlainSockets(page);
   const user = await register(page, 'ada@example.org');
   const gimp = await startGimp(page);
+  expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+  // Since Firefox 145 a worker has the stream's WebSocket; earlier ones cannot wait for memory that they share with it.
+  const waits = await page.evaluate(() => 'waitAsync' in Atomics);
+  expect(await plainSockets(page)).toBe(waits ? 0 : 1);
   await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-transport', outward ? 'webrtc' : 'websocket');
   await gimp.newImage();
   await gimp.paint();
@@ -113,10 +118,12 @@ test('what was painted and what moved becomes exact, and text is pasted', async 
   await gimp.exportAsPasted(() => existsSync(join(platform.workspace(user), 'pasted.png')));
 });
 
-test.describe('without WebCodecs', () => {
+test.describe('without WebCodecs and shared memory', () => {
   test.use({ preferences: { 'dom.media.webcodecs.enabled': false } });
 
   test('the picture stream does without video, and what was painted and what moved becomes exact', async ({ page }) => {
+    await countPlainSockets(page);
+    await page.addInitScript(() => Object.assign(Atomics, { waitAsync: undefined }));
     await register(page, 'ada@example.org');
     expect(await page.evaluate(() => typeof VideoDecoder)).toBe('undefined');
     const gimp = await startGimp(page);
@@ -128,5 +135,6 @@ test.describe('without WebCodecs', () => {
     await gimp.showing('the moved stripes', () => pan(gimp));
     await expectProof(gimp);
     expect(await videoTime(gimp)).toBe(0);
+    expect(await plainSockets(page)).toBe(1);
   });
 });

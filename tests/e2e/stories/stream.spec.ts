@@ -4,7 +4,8 @@ import type { Page } from '@playwright/test';
 
 import { isColour, white } from '../gimp.ts';
 import { until } from '../platform.ts';
-import { expect, register, startGimp, test } from '../story.ts';
+import { countPlainSockets, expect, plainSockets, register, startGimp, test } from '../story.ts';
+import { Wire } from '../wire.ts';
 
 test('what was painted becomes exact, and the page proves it', async ({ page }) => {
   await register(page, 'ada@example.org');
@@ -38,28 +39,55 @@ test('what was painted becomes exact, and the page proves it', async ({ page }) 
   await expect(gimp.canvas).toBeFocused();
 });
 
-test('where the stream does not get through, VNC takes over, and the stream again when it can', async ({ page }) => {
-  // As a proxy does that knows nothing of the stream: its address leads nowhere.
-  await page.addInitScript(() => {
-    // Not a subclass: noVNC looks for the methods on the object's own prototype.
-    window.WebSocket = new Proxy(WebSocket, {
-      construct(target, [url, protocols]: [string | URL, string[]?]) {
-        const blocked = sessionStorage.getItem('let-through') === null;
-        return new target(blocked ? String(url).replace(/\/stream$/, '/nowhere') : url, protocols);
-      },
-    });
-  });
+test('the page is isolated, and a worker has the stream’s WebSocket', async ({ page }) => {
+  await countPlainSockets(page);
+  await register(page, 'ada@example.org');
+  expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+  const gimp = await startGimp(page);
+  await gimp.newImage();
+  const workers = () => page.workers().map((worker) => /\/(\w+)-[^/]*\.js$/.exec(worker.url())?.[1]).sort();
+  // One that takes video from WebRTC, and that of the stream.
+  await expect.poll(workers).toEqual(['ringWorker', 'rtpWorker']);
+  expect(await plainSockets(page)).toBe(0);
+
+  // Who leaves the session's page leaves nothing running.
+  await page.evaluate(() => history.back());
+  await expect(page).toHaveURL(/\/dashboard$/);
+  await expect.poll(workers).toEqual([]);
+});
+
+test('a browser that cannot wait for shared memory has the stream’s WebSocket in the page', async ({ page }) => {
+  await countPlainSockets(page);
+  await page.addInitScript(() => Object.assign(Atomics, { waitAsync: undefined }));
   await register(page, 'ada@example.org');
   const gimp = await startGimp(page);
-  const canvas = page.getByTestId('session-canvas');
-  await expect(canvas).toHaveAttribute('data-transport', 'vnc');
   await gimp.newImage();
+  await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-exact', 'true', { timeout: 10_000 });
+  await expect(page.getByTestId('session-canvas')).toHaveAttribute('data-transport', /webrtc|websocket/);
+  expect(await plainSockets(page)).toBeGreaterThan(0);
+});
 
-  await page.evaluate(() => sessionStorage.setItem('let-through', 'yes'));
-  await expect(canvas).toHaveAttribute('data-transport', /webrtc|websocket/, { timeout: 60_000 });
-  await expect(canvas).toHaveAttribute('data-exact', 'true', { timeout: 10_000 });
-  await gimp.atRest();
-  expect(await gimp.colours()).toBeGreaterThan(40);
+test('where the stream does not get through, VNC takes over, and the stream again when it can', async ({ page, platform }) => {
+  const wire = await Wire.to(platform.url);
+  try {
+    // As a proxy does that knows nothing of the stream.
+    wire.refuse(/^GET \S+\/stream /);
+    await platform.end('SIGTERM');
+    await platform.launch({ public_url: wire.url });
+    await register(page, 'ada@example.org', wire.url);
+    const gimp = await startGimp(page);
+    const canvas = page.getByTestId('session-canvas');
+    await expect(canvas).toHaveAttribute('data-transport', 'vnc');
+    await gimp.newImage();
+
+    wire.mend();
+    await expect(canvas).toHaveAttribute('data-transport', /webrtc|websocket/, { timeout: 60_000 });
+    await expect(canvas).toHaveAttribute('data-exact', 'true', { timeout: 10_000 });
+    await gimp.atRest();
+    expect(await gimp.colours()).toBeGreaterThan(40);
+  } finally {
+    await wire.close();
+  }
 });
 
 /** What the agent says of its addresses reaches the page as `sessionStorage` wants it: all, none, or those of TCP. */

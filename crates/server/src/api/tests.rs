@@ -135,10 +135,23 @@ async fn answers_carry_the_headers_that_protect_pages() {
     assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
     assert_eq!(page.header("cross-origin-opener-policy"), Some("same-origin"));
     assert_eq!(page.header("cross-origin-resource-policy"), Some("same-origin"));
+    assert_eq!(page.header("cross-origin-embedder-policy"), Some("require-corp"));
     assert!(page.header("permissions-policy").unwrap().contains("clipboard-read=(self)"));
     assert_eq!(page.header("strict-transport-security"), None);
     assert_eq!(page.header("cache-control"), Some("no-cache"));
     assert_eq!(app.client().get("/api/v1/nothing").await.header("cache-control"), Some("no-store"));
+}
+
+/// A page that is isolated runs only workers, and shows only images, that say so as well.
+#[tokio::test]
+async fn whatever_a_page_embeds_lets_it_be_isolated() {
+    let app = TestApp::new().await;
+    for path in ["/session/1", "/assets/none.js", "/favicon.svg", "/api/v1/nothing", "/api/docs", "/api/openapi.json"] {
+        let answer = app.client().get(path).await;
+        assert_eq!(answer.header("cross-origin-opener-policy"), Some("same-origin"), "{path}");
+        assert_eq!(answer.header("cross-origin-embedder-policy"), Some("require-corp"), "{path}");
+        assert_eq!(answer.header("cross-origin-resource-policy"), Some("same-origin"), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import { type EngineEvent, StreamEngine } from './engine';
+import type { UnitSource } from './rtp';
 import { helloBytes, pongBytes, proofBytes, type SentOp, statsBytes, updateBytes } from './testing/agentMessages';
+import { FakeSocket } from './testing/fakeSocket';
 
 const SIZE: SentOp = { op: 'size', width: 8, height: 4 };
 const FILL: SentOp = { op: 'fill', rect: { x: 0, y: 0, width: 8, height: 4 }, rgb: [1, 2, 3] };
@@ -9,8 +11,8 @@ const view = { hidden: false, refresh: 75 };
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-  FakeSocket.last = null;
-  vi.stubGlobal('WebSocket', FakeSocket);
+  FakeAgent.last = null;
+  vi.stubGlobal('WebSocket', FakeAgent);
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -110,11 +112,11 @@ test('a connection that swallows what is asked is lost', async () => {
 
 test('video that comes by WebRTC is no sign of life of the WebSocket', async () => {
   const { engine, events } = await opened();
-  const port = { close: () => undefined } as MessagePort;
-  engine.take({ command: 'units', port });
+  let arrive: Parameters<UnitSource['listen']>[0] = () => undefined;
+  engine.take({ command: 'units', source: { listen: (onUnit) => (arrive = onUnit), close: () => undefined } });
   engine.take({ command: 'ping' });
   await vi.advanceTimersByTimeAsync(7_000);
-  port.onmessage?.({ data: { timestamp: 1, data: new ArrayBuffer(8) } } as MessageEvent);
+  arrive({ timestamp: 1, data: new ArrayBuffer(8) }, 0);
   await vi.advanceTimersByTimeAsync(1_000);
   expect(events.at(-1)).toEqual({ event: 'closed', code: 1006 });
 });
@@ -261,48 +263,18 @@ test('a closed WebSocket is the end, told once', async () => {
   expect(events.slice(before)).toEqual([{ event: 'closed', code: 4001 }]);
 });
 
-class FakeSocket {
-  static readonly OPEN = 1;
-  static last: FakeSocket | null = null;
-  binaryType = '';
-  readyState = 0;
-  closedWith: number | null | undefined = null;
-  readonly #sent: Uint8Array[] = [];
-  readonly #listeners = new Map<string, (event: object) => void>();
+class FakeAgent extends FakeSocket {
+  static override last: FakeAgent | null = null;
 
   constructor() {
-    FakeSocket.last = this;
-  }
-
-  addEventListener(type: string, listener: (event: object) => void): void {
-    this.#listeners.set(type, listener);
-  }
-
-  emit(type: string, event: object): void {
-    this.#listeners.get(type)?.(event);
-  }
-
-  open(): void {
-    this.readyState = 1;
-    this.emit('open', {});
-  }
-
-  receive(data: ArrayBuffer | string): void {
-    this.emit('message', { data });
-  }
-
-  send(data: Uint8Array): void {
-    this.#sent.push(data);
-  }
-
-  close(code?: number): void {
-    this.closedWith = code;
+    super();
+    FakeAgent.last = this;
   }
 
   /** Of the messages of one kind, what tests look at. */
   messages(kind: 'hello' | 'drawn' | 'input' | 'ping' | 'prove' | 'refresh' | 'view'): unknown[] {
     const number = { hello: 0x41, drawn: 0x42, input: 0x43, ping: 0x45, prove: 0x47, refresh: 0x48, view: 0x49 }[kind];
-    return this.#sent
+    return this.sent
       .filter(([first]) => first === number)
       .map((bytes) => {
         const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -357,11 +329,11 @@ function created() {
   return { engine, events, kinds: () => events.map(({ event }) => event).filter((event) => event !== 'figures') };
 }
 
-function started(engine: StreamEngine, canvas = new FakeCanvas(), { video = true } = {}): FakeSocket {
+function started(engine: StreamEngine, canvas = new FakeCanvas(), { video = true } = {}): FakeAgent {
   vi.stubGlobal('OffscreenCanvas', canvases(0));
   engine.take({ command: 'start', url: 'ws://agent', canvas: canvas as unknown as HTMLCanvasElement, view, cachePixels: 1_000, video });
-  if (!FakeSocket.last) throw new Error('no WebSocket was made');
-  return FakeSocket.last;
+  if (!FakeAgent.last) throw new Error('no WebSocket was made');
+  return FakeAgent.last;
 }
 
 async function connected() {

@@ -17,7 +17,10 @@ import {
   type Update,
 } from './messages';
 import { Painter } from './painter';
-import { RtpDecoder, type RtpUnit } from './rtp';
+import { sharedNow as now } from './ring';
+import { openSocket } from './ringSocket';
+import { RtpDecoder, type UnitSource } from './rtp';
+import type { StreamSocket } from './socket';
 import { CanvasSurface, readsTruly } from './surface';
 import { TileCache } from './tileCache';
 import { TileDecoder } from './tiles';
@@ -34,7 +37,7 @@ export type EngineCommand =
   /** For the agent. */
   | { command: 'signal'; signal: Signal }
   /** Where access units come from that are not in their updates; none: they do not come any more. */
-  | { command: 'units'; port: MessagePort | null }
+  | { command: 'units'; source: UnitSource | null }
   | { command: 'clipboard'; text: string }
   | { command: 'view'; view: ViewState }
   | { command: 'prove' }
@@ -105,18 +108,15 @@ const NORMAL = 1000;
 /** What browsers say of a connection that broke off; none may be closed with it. */
 const BROKEN_OFF = 1006;
 
-/** Milliseconds since the epoch, finely. */
-const now = () => performance.timeOrigin + performance.now();
-
 export class StreamEngine {
   readonly #tell: (event: EngineEvent) => void;
   readonly #latency = new Latency();
   readonly #silence = new Silence({ ask: () => this.#ping(), onSilence: () => this.#stop(BROKEN_OFF) });
-  #socket: WebSocket | null = null;
+  #socket: StreamSocket | null = null;
   #painter: Painter | null = null;
   #surface: CanvasSurface | null = null;
   #video: RtpDecoder | null = null;
-  #units: MessagePort | null = null;
+  #units: UnitSource | null = null;
   /** Messages that came before the decoders were ready. */
   #early: { data: ArrayBuffer; arrived: number }[] | null = [];
   #view: ViewState = { hidden: false, refresh: 60 };
@@ -157,7 +157,7 @@ export class StreamEngine {
         this.#send({ kind: 'signal', signal: command.signal });
         break;
       case 'units':
-        this.#listen(command.port);
+        this.#listen(command.source);
         break;
       case 'clipboard':
         this.#send({ kind: 'clipboard', text: command.text });
@@ -188,23 +188,22 @@ export class StreamEngine {
 
   #start({ url, canvas, view, cachePixels, video: wanted }: Extract<EngineCommand, { command: 'start' }>): void {
     this.#view = view;
-    const socket = new WebSocket(url, ['binary']);
-    socket.binaryType = 'arraybuffer';
-    this.#socket = socket;
     const decoders = Promise.all([TileDecoder.create(), wanted ? supportedVideo() : []]);
     decoders.then(([tiles]) => this.#ready(canvas, tiles, new TileCache(cachePixels))).catch(() => this.#stop(NOT_UNDERSTOOD));
 
-    socket.addEventListener('open', () => {
-      decoders.then(
-        ([, video]) => this.#send({ kind: 'hello', version: STREAM_VERSION, video, cachePixels, refresh: this.#view.refresh }),
-        () => undefined,
-      );
+    this.#socket = openSocket(url, {
+      opened: () => {
+        decoders.then(
+          ([, video]) => this.#send({ kind: 'hello', version: STREAM_VERSION, video, cachePixels, refresh: this.#view.refresh }),
+          () => undefined,
+        );
+      },
+      message: (data, arrived) => {
+        if (data) this.#arrived(data, arrived);
+        else this.#stop(NOT_UNDERSTOOD);
+      },
+      closed: (code) => this.#closed(code),
     });
-    socket.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
-      if (data instanceof ArrayBuffer) this.#arrived(data, now());
-      else this.#stop(NOT_UNDERSTOOD);
-    });
-    socket.addEventListener('close', ({ code }) => this.#closed(code));
   }
 
   #ready(canvas: HTMLCanvasElement, tiles: TileDecoder, cache: TileCache): void {
@@ -373,21 +372,18 @@ export class StreamEngine {
     this.#stir();
   }
 
-  #listen(port: MessagePort | null): void {
+  #listen(source: UnitSource | null): void {
     this.#units?.close();
-    this.#units = port;
-    if (!port) this.#video?.end();
-    else {
-      port.onmessage = ({ data }: MessageEvent<RtpUnit>) => {
-        this.#count(data.data.byteLength, now());
-        this.#video?.arrived(data);
-      };
-    }
+    this.#units = source;
+    if (!source) this.#video?.end();
+    source?.listen((unit, arrived) => {
+      this.#count(unit.data.byteLength, arrived);
+      this.#video?.arrived(unit);
+    });
   }
 
   #send(message: ToAgent): void {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return;
-    this.#socket.send(encodeToAgent(message));
+    this.#socket?.send(encodeToAgent(message));
   }
 
   /** Something happened: figures will be told, and the round trip is worth measuring. Being pinged is nothing. */

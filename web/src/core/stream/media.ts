@@ -3,11 +3,14 @@
 
 import { backoff } from '../backoff';
 import { INPUT_CHANNEL, type Signal } from './messages';
+import { canShare, ringMemory } from './ring';
+import type { UnitSource } from './rtp';
+import { type UnitSink, unitsFromPort, unitsFromRing } from './units';
 
 export interface MediaOptions {
   signal(signal: Signal): void;
-  /** Access units come out of this port from now on (`RtpUnit`). */
-  onUnits(port: MessagePort): void;
+  /** Access units come from there from now on. */
+  onUnits(source: UnitSource): void;
   /** Whether messages can be sent. */
   onOpen(open: boolean): void;
   onMessage(data: ArrayBuffer): void;
@@ -21,6 +24,8 @@ const PATIENCE = 15_000;
 const STEADY = 30_000;
 /** Milliseconds for the answer of which servers there are. */
 const ASKING = 3_000;
+/** Bytes of access units between worker and page, a power of two: some pictures' worth. */
+const UNITS = 1 << 20;
 /** Bytes that may wait for the network. */
 const MOST_BUFFERED = 16 * 1024;
 const AGAIN = { first: 1_000, longest: 30_000 };
@@ -156,9 +161,9 @@ export class Media {
   #addVideo(peer: RTCPeerConnection): void {
     const { receiver } = peer.addTransceiver('video', { direction: 'recvonly' });
     this.#worker = new Worker(new URL('./rtpWorker.ts', import.meta.url), { type: 'module' });
-    const { port1, port2 } = new MessageChannel();
-    receiver.transform = new RTCRtpScriptTransform(this.#worker, { port: port2 }, [port2]);
-    this.#options.onUnits(port1);
+    const { source, sink, transfer } = unitWay();
+    receiver.transform = new RTCRtpScriptTransform(this.#worker, sink, transfer);
+    this.#options.onUnits(source);
   }
 
   #lost(reason: unknown): void {
@@ -182,6 +187,16 @@ export class Media {
     this.#worker = null;
     if (wasOpen) this.#options.onOpen(false);
   }
+}
+
+/** Between a worker and the page. */
+function unitWay(): { source: UnitSource; sink: UnitSink; transfer: Transferable[] } {
+  if (canShare()) {
+    const ring = ringMemory(UNITS);
+    return { source: unitsFromRing(ring), sink: { ring }, transfer: [] };
+  }
+  const { port1, port2: port } = new MessageChannel();
+  return { source: unitsFromPort(port1), sink: { port }, transfer: [port] };
 }
 
 /** Resolves when a relay's candidates are known, or it has taken long enough. */

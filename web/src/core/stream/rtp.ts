@@ -23,6 +23,13 @@ export interface RtpUnit {
   data: ArrayBuffer;
 }
 
+/** Where they come from. */
+export interface UnitSource {
+  /** Once. `arrived`: milliseconds since the epoch. */
+  listen(onUnit: (unit: RtpUnit, arrived: number) => void): void;
+  close(): void;
+}
+
 /** Access units kept for updates to come. */
 const MOST_KEPT = 32;
 

@@ -245,7 +245,7 @@ export class StreamTransport implements Transport {
     this.#media = new Media({
       iceServers: wanted.iceServers,
       signal: (signal) => this.#tell({ command: 'signal', signal }),
-      onUnits: (port) => this.#tell({ command: 'units', port }),
+      onUnits: (source) => this.#tell({ command: 'units', source }),
       onOpen: (open) => this.#mediaOpen(open),
       onMessage: (data) => this.#heard(data),
     });
@@ -258,7 +258,7 @@ export class StreamTransport implements Transport {
       return;
     }
     this.#sender.closed();
-    this.#tell({ command: 'units', port: null });
+    this.#tell({ command: 'units', source: null });
     this.#carriedBy({ kind: 'websocket', why: this.#carrier?.why === 'late' ? 'late' : 'refused' });
   }
 

@@ -35,6 +35,7 @@ async fn a_file_is_an_attachment_that_can_run_nothing() {
         assert!(answer.header("content-disposition").unwrap().starts_with("attachment; "));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("content-security-policy"), Some("default-src 'none'; sandbox"));
+        assert_eq!(answer.header("cross-origin-resource-policy"), Some("same-origin"));
         assert_eq!(answer.header("content-length"), Some("25"));
         assert_eq!(answer.header("accept-ranges"), Some("bytes"));
         assert_eq!(answer.text(), "<script>alert(1)</script>");
