@@ -32,6 +32,9 @@ const ALL_PLANES: u32 = !0;
 /// Bytes that are compared at once: what a core's cache holds beside what they are compared with.
 const BAND: usize = 256 << 10;
 
+/// Cells: of more it would take long to note every pixel, and what changes so much changes wholly.
+const MOST_DIFFERING: usize = 512;
+
 /// What became of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -52,7 +55,7 @@ struct Shadow {
     before: Vec<u8>,
     /// Where `before` was not brought up to date.
     behind: CellSet,
-    /// Pixels that differed when the screen was read last and little was; none: much was read.
+    /// Pixels that differed when the screen was read last; none: much was read.
     differing: Option<Differing>,
 }
 
@@ -312,7 +315,7 @@ impl Capture {
         if keep {
             self.shadow.keep_all_but(cells);
         }
-        self.shadow.differing = (!keep).then(Differing::default);
+        self.shadow.differing = (cells.len() <= MOST_DIFFERING).then(Differing::default);
         for rect in cells.rects() {
             self.read_rect(rect, keep, &mut changed)?;
         }
