@@ -498,6 +498,7 @@ impl Keeper {
                 cpu_millis: row.cpu_request.parse().unwrap_or(default.cpu).0,
                 memory_bytes: row.memory_request.parse().unwrap_or(default.memory).0,
                 quota_bytes: allotment.quota_bytes,
+                history: context.workspaces.history_limits(),
             };
             // Full is impossible: each step is told once, and all fit.
             let tell = |step| {
