@@ -2,7 +2,7 @@
 //!
 //! One task, which alone speaks with the link. It waits for input and asks nothing of a still session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use agent_core::lifecycle::SaveOutcome;
 use agent_core::recovery::{DocumentId, Hand, InSight, Next, Policy};
 use gimp_link::Image;
 use protocol::agent::{Document, MAX_DOCUMENTS};
-use protocol::session::EXPORT_DIR;
+use protocol::session::{EXPORT_DIR, VersionKind};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -21,8 +21,10 @@ use uuid::Uuid;
 
 use crate::gimp::link::{Export, Link, LinkError};
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
+use crate::gimp::saves::Saves;
 use crate::gimp::title;
-use crate::gimp::unsaved::{Saved, display_name, inside};
+use crate::gimp::unsaved::{Saved, display_name, inside, path_of};
+use crate::history::{self, History};
 use crate::session::SharedScreen;
 
 /// How long the X server may take to say when there was input.
@@ -40,6 +42,10 @@ const MOST_LAYER_PIXELS: u64 = 8_000_000_000;
 const XCF_ENDINGS: [&str; 4] = [".xcf", ".xcf.gz", ".xcf.bz2", ".xcf.xz"];
 /// Longest name told of, characters.
 const MAX_NAME: usize = 200;
+/// Longest side of the picture of a version, pixels.
+const VERSION_PICTURE: u32 = 512;
+/// Longest wait for versions at the end of a session: the files themselves are safe.
+const VERSIONS_LIMIT: Duration = Duration::from_secs(5);
 
 /// The documents, or why they are not known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +77,8 @@ pub struct Setup {
     pub screen: watch::Receiver<Option<SharedScreen>>,
     /// Somebody begins to do something.
     pub activity: Arc<Notify>,
+    /// None: no versions are made of what is saved.
+    pub history: Option<History>,
 }
 
 /// What somebody wants to be done with a document. Documents are named by `Document::id`, files by absolute paths.
@@ -146,6 +154,11 @@ enum Command {
         copy: PathBuf,
         answer: oneshot::Sender<bool>,
     },
+    /// A document was exported to a file, which is whole.
+    Exported {
+        document: String,
+        to: PathBuf,
+    },
     /// The answer is the file that was written or read.
     Wish(Wish, oneshot::Sender<Result<PathBuf, WishError>>),
     SaveAll(oneshot::Sender<Saved>),
@@ -194,6 +207,9 @@ impl Documents {
             policy: Policy::default(),
             run: Run::default(),
             kept: Vec::new(),
+            saves: Saves::default(),
+            targets: BTreeMap::new(),
+            written: Vec::new(),
         };
         tokio::spawn(keeper.run());
         (Self { commands, ending, being_saved }, watcher)
@@ -207,6 +223,14 @@ impl Documents {
     /// Looks at GIMP's documents soon, as after input of a human.
     pub async fn touched(&self) {
         let _ = self.commands.send(Command::Touched).await;
+    }
+
+    /// Makes a version of a file to which a document was exported.
+    pub fn exported(&self, document: String, to: PathBuf) {
+        // So much is to be done that the version is not missed.
+        if self.commands.try_send(Command::Exported { document, to }).is_err() {
+            tracing::warn!("an exported file has no version");
+        }
     }
 
     /// Opens a copy of the recovery store as what it is a copy of. False: that has to be done without the link.
@@ -283,6 +307,20 @@ struct Keeper {
     run: Run,
     /// The state file's content.
     kept: Vec<u8>,
+    saves: Saves,
+    /// The files that open images are saved as and exported to.
+    targets: BTreeMap<PathBuf, (DocumentId, VersionKind)>,
+    /// Files that were saved and have no version yet.
+    written: Vec<Written>,
+}
+
+/// A file that was saved or exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Written {
+    file: PathBuf,
+    /// What it shows, if that is open.
+    document: Option<DocumentId>,
+    kind: VersionKind,
 }
 
 /// Why the keeper stops looking at a GIMP.
@@ -320,6 +358,7 @@ impl Keeper {
                 Ok(true) => return Some(Over::Gimp),
                 Err(_) => return Some(Over::Session),
             }
+            self.make_versions().await;
             let hand = self.hand().await;
             let wake_at = match self.policy.next(self.now(), &hand) {
                 Next::List => {
@@ -366,6 +405,14 @@ impl Keeper {
                 None => Some(Over::Session),
             },
             () = self.setup.activity.notified() => None,
+            files = self.saves.next() => {
+                for file in files {
+                    if let Some((document, kind)) = self.targets.get(&file).copied() {
+                        self.note_written(Written { file, document: Some(document), kind });
+                    }
+                }
+                None
+            }
             () = timer => None,
         }
     }
@@ -379,6 +426,10 @@ impl Keeper {
                     tracing::warn!(%error, "a copy could not be opened by the link");
                 }
                 let _ = answer.send(opened.is_ok());
+            }
+            Command::Exported { document, to } => {
+                let document = self.image(&document).ok();
+                self.note_written(Written { file: to, document, kind: VersionKind::Export });
             }
             // Who asked has gone.
             Command::Wish(_, answer) if answer.is_closed() => {}
@@ -489,8 +540,20 @@ impl Keeper {
     /// asked its user. But a GIMP that goes away may lose its images first, so it has to answer a second time.
     fn learn(&mut self, images: Vec<Image>, asked_at: Duration) {
         let mut before = std::mem::take(&mut self.run.documents);
+        self.targets.clear();
         for image in images.into_iter().take(MAX_DOCUMENTS) {
             let mut known = before.remove(&image.id).unwrap_or_default();
+            for (kind, uri, last) in [
+                (VersionKind::Save, &image.file, known.image.as_ref().map(|last| &last.file)),
+                (VersionKind::Export, &image.exported, known.image.as_ref().map(|last| &last.exported)),
+            ] {
+                let Some(file) = uri.as_deref().and_then(path_of) else { continue };
+                // GIMP says so once the file is whole. What is listed for the first time was opened.
+                if last.is_some_and(|last| last != uri) {
+                    self.note_written(Written { file: file.clone(), document: Some(image.id), kind });
+                }
+                self.targets.insert(file, (image.id, kind));
+            }
             if image.dirty || self.being_saved.get() == Some(image.id) {
                 known.dirty_since.get_or_insert_with(now);
             } else {
@@ -514,7 +577,45 @@ impl Keeper {
                 self.run.documents.insert(id, closed);
             }
         }
+        if self.setup.history.is_some() {
+            let folders = self.targets.keys().filter(|file| file.starts_with(&self.setup.home));
+            let folders: BTreeSet<PathBuf> = folders.filter_map(|file| Some(file.parent()?.to_owned())).collect();
+            self.saves.watch(&folders);
+        }
         self.keep_state();
+    }
+
+    fn note_written(&mut self, written: Written) {
+        if self.setup.history.is_some() && !self.written.contains(&written) {
+            self.written.push(written);
+        }
+    }
+
+    /// Has versions made of what was saved, with a picture of each.
+    async fn make_versions(&mut self) {
+        for Written { file, document, kind } in std::mem::take(&mut self.written) {
+            let picture = match document {
+                Some(document) => self.version_picture(document).await,
+                None => None,
+            };
+            if let Some(history) = &self.setup.history {
+                history.saved(history::Saved { file, kind, picture });
+            }
+        }
+    }
+
+    async fn version_picture(&mut self, document: DocumentId) -> Option<Vec<u8>> {
+        let scratch = self.setup.state_file.with_file_name(format!("{}.png", Uuid::now_v7().simple()));
+        let made = self.setup.link.thumbnail(document, &scratch, VERSION_PICTURE).await;
+        let picture = fs::read(&scratch);
+        let _ = fs::remove_file(&scratch);
+        match made {
+            Ok(()) => picture.ok(),
+            Err(error) => {
+                tracing::debug!(%error, "a version has no picture");
+                None
+            }
+        }
     }
 
     fn remove(&self, copy: &Kept) {
@@ -574,7 +675,12 @@ impl Keeper {
             }
             kept
         });
-        Ok(Some(kept.await??.id))
+        let kept = kept.await??;
+        if let Some(history) = &self.setup.history {
+            // A save of it is as large.
+            history.make_room(kept.size);
+        }
+        Ok(Some(kept.id))
     }
 
     fn has_link(&self) -> bool {
@@ -606,6 +712,12 @@ impl Keeper {
             }
         }
         self.tell(None);
+        self.make_versions().await;
+        if let Some(history) = &self.setup.history
+            && tokio::time::timeout(VERSIONS_LIMIT, history.done()).await.is_err()
+        {
+            tracing::warn!("the session ends before all that was saved has its version");
+        }
         Some(saved)
     }
 
@@ -653,6 +765,7 @@ impl Keeper {
                     None => (self.own_file(image).ok_or(WishError::NoFile)?, true),
                 };
                 self.save(image, &to, replace).await?;
+                self.note_written(Written { file: to.clone(), document: Some(image), kind: VersionKind::Save });
                 self.list_after_change().await;
                 Ok(to)
             }
@@ -814,7 +927,7 @@ impl Known {
 
     /// Whether its own file was written later.
     fn was_saved_after(&self, time: SystemTime) -> bool {
-        let file = self.image.as_ref().and_then(|image| crate::gimp::unsaved::path_of(image.file.as_ref()?));
+        let file = self.image.as_ref().and_then(|image| path_of(image.file.as_ref()?));
         let written = file.and_then(|file| fs::metadata(file).ok()?.modified().ok());
         written.is_some_and(|written| written > time)
     }
@@ -827,7 +940,7 @@ fn file_of(image: &Image, home: &Path) -> Option<String> {
 
 /// Its own file, if that is one that GIMP saves images as.
 fn own_xcf(image: &Image) -> Option<PathBuf> {
-    let file = crate::gimp::unsaved::path_of(image.file.as_ref()?)?;
+    let file = path_of(image.file.as_ref()?)?;
     is_xcf_name(file.file_name()?.to_str()?).then_some(file)
 }
 

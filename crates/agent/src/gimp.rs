@@ -6,6 +6,7 @@ pub mod preset;
 pub mod process;
 pub mod profile;
 pub mod recovery;
+pub mod saves;
 pub mod title;
 pub mod unsaved;
 pub mod version;

@@ -7,6 +7,7 @@ mod documents;
 mod encode;
 mod gimp;
 mod handover;
+mod history;
 mod metrics;
 mod picture;
 mod session;

@@ -33,6 +33,7 @@ use crate::gimp::profile::Profile;
 use crate::gimp::recovery::{RecoveryStore, replace_file, rfc3339};
 use crate::gimp::unsaved::{Saved, Saver};
 use crate::gimp::version::{self, Version};
+use crate::history::History;
 use crate::settings::Folders;
 use crate::supervise::children::{Children, Death};
 use crate::supervise::guard::Inherited;
@@ -271,6 +272,10 @@ impl Session {
         let control = Control::new(bus::address(&folders), folders.run.clone());
         let (gimp, screen) = (watch::Sender::new(None), watch::Sender::new(None));
         let activity = Arc::new(Notify::new());
+        let history = History::start(&folders.home, config.session_id, config.history).unwrap_or_else(|error| {
+            tracing::error!(%error, "saved files get no versions");
+            None
+        });
         let (documents, told) = Documents::start(documents::Setup {
             link: Link::new(link::socket(&folders), control.clone()),
             store: store.clone(),
@@ -279,6 +284,7 @@ impl Session {
             gimp: gimp.subscribe(),
             screen: screen.subscribe(),
             activity: activity.clone(),
+            history,
         });
         let (event_sender, events) = mpsc::channel(64);
         let (request_sender, requests) = mpsc::channel(64);

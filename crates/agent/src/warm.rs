@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use protocol::agent::{AgentConfig, AgentPhase, AgentStatus};
 use protocol::session::EndReason;
+use protocol::session::HistoryLimits;
 use tokio::sync::watch;
 
 use crate::gimp::profile::{MANIFEST, PIXEL_CONVERSION_CACHE, PLUGIN_CACHE, Profile, WarmManifest, copy_with_time};
@@ -58,6 +59,8 @@ async fn make(options: WarmOptions) -> anyhow::Result<()> {
         cpus: 1,
         display: Default::default(),
         time_limits: Default::default(),
+        // Its workspace goes with it.
+        history: HistoryLimits { per_file: 0, ..Default::default() },
     };
     let (session, shared) =
         Session::new(Setup { folders: folders.clone(), config, inherited: None, begin: Begin::Fresh })?;

@@ -28,7 +28,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::media::Transport;
-use crate::session::{EndReason, EndStage, ScreenSize, StartStep};
+use crate::session::{EndReason, EndStage, HistoryLimits, ScreenSize, StartStep};
 
 pub const HEALTH_PATH: &str = "/health";
 pub const READY_PATH: &str = "/ready";
@@ -101,6 +101,8 @@ pub struct AgentConfig {
     pub display: DisplayServer,
     #[serde(default)]
     pub time_limits: EndLimits,
+    #[serde(default)]
+    pub history: HistoryLimits,
 }
 
 fn max_screen() -> (u16, u16) {

@@ -157,6 +157,78 @@ pub struct Recovery {
     pub session_id: Option<uuid::Uuid>,
 }
 
+text_enum! {
+    /// How a version of a file came about.
+    VersionKind {
+        /// GIMP saved the image: as XCF, with all that is in it.
+        Save = "save",
+        /// GIMP exported the image to this file.
+        Export = "export",
+    }
+}
+
+/// What a file was after it was saved or exported. The store is `HISTORY_DIR` in the workspace: `versions/<id>.json` holds
+/// this, `objects/<sha256>` the bytes, once for all versions that are the same, `pictures/<sha256>.png` a small picture of
+/// them, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileVersion {
+    /// A UUID of version 7 without its dashes: later ones are greater.
+    pub id: String,
+    /// Path of the file inside the workspace, as the file system has it.
+    pub path: String,
+    pub kind: VersionKind,
+    /// RFC 3339, whole seconds, UTC.
+    pub saved_at: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of the bytes, in small hexadecimal digits.
+    pub sha256: String,
+    /// The session in which it was saved.
+    pub session_id: Option<uuid::Uuid>,
+}
+
+/// How many versions of files are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryLimits {
+    /// Of one file; 0: none are made.
+    pub per_file: u32,
+    /// Older ones go, except the newest of a file.
+    pub days: u32,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self { per_file: 50, days: 90 }
+    }
+}
+
+impl HistoryLimits {
+    /// Most versions of all files together.
+    pub const MOST: usize = 5000;
+
+    /// The versions that are not to be kept, of all there are, newest first. `before`: the time of `days` ago, written as
+    /// `FileVersion::saved_at` is.
+    #[must_use]
+    pub fn superfluous<'a>(&self, versions: &'a [FileVersion], before: &str) -> Vec<&'a FileVersion> {
+        let mut newer = std::collections::HashMap::<&str, u32>::new();
+        let too_many = |at: usize| at >= Self::MOST;
+        let mut superfluous = Vec::new();
+        for (at, version) in versions.iter().enumerate() {
+            let newer = newer.entry(&version.path).or_default();
+            let too_old = *newer > 0 && version.saved_at.as_str() < before;
+            *newer += 1;
+            if *newer > self.per_file || too_old || too_many(at) {
+                superfluous.push(version);
+            }
+        }
+        superfluous
+    }
+}
+
+/// Where versions of files live, relative to the workspace.
+pub const HISTORY_DIR: &str = ".gimp-platform/history";
 /// Where recovery copies live, relative to the workspace.
 pub const RECOVERY_DIR: &str = ".gimp-platform/recovery";
 /// Where deleted files go, relative to the workspace.
@@ -179,6 +251,36 @@ mod tests {
     }
 
     #[test]
+    fn versions_go_by_number_and_by_age_but_the_newest_of_each_file_stays() {
+        let version = |path: &str, saved_at: &str| FileVersion {
+            id: format!("{path}{saved_at}"),
+            path: path.to_owned(),
+            kind: VersionKind::Save,
+            saved_at: saved_at.to_owned(),
+            size: 1,
+            sha256: String::new(),
+            session_id: None,
+        };
+        let versions = [
+            version("a", "2026-03-04T00:00:00Z"),
+            version("a", "2026-03-03T00:00:00Z"),
+            version("b", "2026-03-02T00:00:00Z"),
+            version("a", "2026-03-01T00:00:00Z"),
+            version("c", "2025-01-02T00:00:00Z"),
+            version("c", "2025-01-01T00:00:00Z"),
+        ];
+        let gone = |per_file, before| -> Vec<&str> {
+            let limits = HistoryLimits { per_file, days: 1 };
+            limits.superfluous(&versions, before).into_iter().map(|version| version.id.as_str()).collect()
+        };
+        assert_eq!(gone(50, "2024-01-01T00:00:00Z"), [""; 0]);
+        assert_eq!(gone(2, "2024-01-01T00:00:00Z"), ["a2026-03-01T00:00:00Z"]);
+        assert_eq!(gone(50, "2026-01-01T00:00:00Z"), ["c2025-01-01T00:00:00Z"]);
+        assert_eq!(gone(50, "2027-01-01T00:00:00Z").len(), 3, "one of each file stays");
+        assert_eq!(gone(0, "2024-01-01T00:00:00Z").len(), versions.len());
+    }
+
+    #[test]
     fn names_are_the_same_in_json_and_elsewhere() {
         fn check<T: Copy + Serialize + std::fmt::Display>(all: &[T]) {
             for value in all {
@@ -189,6 +291,7 @@ mod tests {
         check(EndReason::ALL);
         check(StartStep::ALL);
         check(EndStage::ALL);
+        check(VersionKind::ALL);
     }
 
     #[cfg(feature = "openapi")]

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use protocol::agent::DisplayServer;
+use protocol::session::HistoryLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::kubernetes::options::KubernetesOptions;
@@ -88,6 +89,10 @@ pub struct Settings {
     /// Workspace quota of a new user, GiB, 1..=10000.
     pub quota_gb: u32,
     pub quota_mechanism: QuotaSetting,
+    /// Versions of one file that are kept, 0..=1000; 0 = none are made.
+    pub versions_kept: u32,
+    /// Days versions are kept, 1..=3650; the newest of a file stays.
+    pub versions_days: u32,
     /// `xorg`, `xvnc`, or the command line of another VNC server; see `display_server`.
     pub display: String,
     /// Path of `gimp-session`; none: beside this program, then PATH.
@@ -194,6 +199,8 @@ impl Default for Settings {
             warn_minutes: 5,
             quota_gb: 20,
             quota_mechanism: QuotaSetting::Auto,
+            versions_kept: HistoryLimits::default().per_file,
+            versions_days: HistoryLimits::default().days,
             display: "xorg".to_owned(),
             agent_path: None,
             key_path: None,
@@ -450,6 +457,18 @@ pub const KEYS: &[Key] = &[
         "MECHANISM",
         "What keeps workspaces within their quota; auto takes the best that works here",
         "one of auto, project-quota, image, watcher",
+    ),
+    key(
+        "versions_kept",
+        "NUMBER",
+        "Versions of one file that are kept, one for each save; 0 for none",
+        "a whole number from 0 to 1000",
+    ),
+    key(
+        "versions_days",
+        "DAYS",
+        "How long versions of files are kept; the newest of a file stays",
+        "a whole number from 1 to 3650",
     ),
     key(
         "display",

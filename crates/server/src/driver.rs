@@ -15,7 +15,7 @@ use std::io;
 use std::path::PathBuf;
 
 use protocol::agent::{AgentStatus, paths};
-use protocol::session::{EndReason, ScreenSize, StartStep};
+use protocol::session::{EndReason, HistoryLimits, ScreenSize, StartStep};
 
 use crate::config::{DriverKind, Settings};
 use crate::ids::{SessionId, UserId};
@@ -60,6 +60,7 @@ pub struct StartRequest {
     pub memory_bytes: u64,
     /// Workspace quota in bytes.
     pub quota_bytes: u64,
+    pub history: HistoryLimits,
 }
 
 /// Why a start failed, in words a user understands; the cause is for the log.

@@ -20,6 +20,7 @@ use anyhow::Context;
 use sea_orm::{
     ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, Statement, Value,
 };
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -37,6 +38,9 @@ const RENEW: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// A server that hears nothing of its own for longer does not hear the others either.
 const SILENCE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a server's row, alive although this one has only begun, is watched for being renewed by another process. Longer
+/// than that takes, with a slow answer.
+const TWIN_LIMIT: Duration = Duration::from_millis(3500);
 /// How long a server that must be alone waits for another to be gone: one that was killed has its lease still.
 const ALONE_LIMIT: Duration = Duration::from_secs(8);
 
@@ -46,6 +50,10 @@ pub struct Replicas(Arc<Inner>);
 
 struct Inner {
     id: Uuid,
+    /// Another for each process, whereas `id` may have been copied with the data directory.
+    run: Uuid,
+    /// A run of this server that is known to be dead; None: that has to be found out.
+    before: Option<Uuid>,
     /// None: the database is SQLite, so there is one server.
     several: Option<Several>,
     tenure: watch::Sender<Tenure>,
@@ -76,23 +84,32 @@ impl Replicas {
         let url = settings.database().expose().to_owned();
         let db = Mutex::new(Several::open(&url).await.context("the database can't be opened")?);
         let several = Several { db, url, driver: settings.driver, heard: Mutex::default() };
-        Ok(Self::of(id, Some(several), Tenure::none()))
+        Ok(Self::of(id, None, Some(several), Tenure::none()))
     }
 
     fn alone() -> Self {
-        Self::of(Uuid::nil(), None, Tenure::alone())
+        Self::of(Uuid::nil(), None, None, Tenure::alone())
     }
 
-    fn of(id: Uuid, several: Option<Several>, tenure: Tenure) -> Self {
-        Self(Arc::new(Inner { id, several, tenure: watch::Sender::new(tenure), left: tokio::sync::Mutex::default() }))
+    fn of(id: Uuid, before: Option<Uuid>, several: Option<Several>, tenure: Tenure) -> Self {
+        let run = Uuid::new_v4();
+        Self(Arc::new(Inner {
+            id,
+            run,
+            before,
+            several,
+            tenure: watch::Sender::new(tenure),
+            left: tokio::sync::Mutex::default(),
+        }))
     }
 
-    /// The next run of this server, which has joined as little as one that was just started.
+    /// The next run of this server, which has joined as little as one that was just started. This one is dead.
     #[cfg(test)]
     pub(crate) fn again(&self) -> Self {
         let Some(several) = &self.0.several else { return Self::alone() };
         let (db, url, driver) = (several.db(), several.url.clone(), several.driver);
-        Self::of(self.0.id, Some(Several { db: Mutex::new(db), url, driver, heard: Mutex::default() }), Tenure::none())
+        let several = Several { db: Mutex::new(db), url, driver, heard: Mutex::default() };
+        Self::of(self.0.id, Some(self.0.run), Some(several), Tenure::none())
     }
 
     /// Whether there may be others.
@@ -116,13 +133,15 @@ impl Replicas {
     /// Before anything else is done with the database.
     ///
     /// # Errors
-    /// When another server is on it and not both run their sessions in a cluster; or of the database.
+    /// When another server is on it and not both run their sessions in a cluster, or another one has this one's identity; or
+    /// of the database.
     pub async fn join(&self) -> anyhow::Result<()> {
         let Some(several) = &self.0.several else { return Ok(()) };
         let deadline = Instant::now() + ALONE_LIMIT;
         let mut told = false;
+        let mut watch = TwinWatch { seen: None, dead: self.0.before };
         loop {
-            let registered = match several.register(self.0.id).await {
+            let registered = match several.register(self.0.id, self.0.run, watch.dead).await {
                 // Such as where a server that joined was frozen halfway.
                 Err(error) if crate::db::is_away(&error) && Instant::now() < deadline => {
                     tracing::debug!(%error, "this server can't join the others yet; trying again");
@@ -136,12 +155,19 @@ impl Replicas {
                     self.0.tenure.send_replace(tenure);
                     return Ok(());
                 }
-                Err(others) if Instant::now() >= deadline => anyhow::bail!(
+                Err(Beside::Others(others)) if Instant::now() >= deadline => anyhow::bail!(
                     "another server is running on this database (driver {others}, this one: {}). Several servers need the \
                      driver kubernetes, each of them: end the other, or give this one a database of its own",
                     driver_name(several.driver)
                 ),
-                Err(_) => {
+                // Of a run that was killed just now, or of a process that lives.
+                Err(Beside::Twin { run, until }) => {
+                    if watch.renewed(run, until) {
+                        anyhow::bail!("{TWIN}");
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(Beside::Others(_)) => {
                     if !told {
                         tracing::info!("waiting for the server before this one to be gone");
                         told = true;
@@ -198,12 +224,14 @@ impl Replicas {
         }
         // Whoever acts by it still, stops. It never comes back: the next one is another.
         tenure.end();
-        match several.register(self.0.id).await? {
+        match several.register(self.0.id, self.0.run, None).await? {
             Ok(tenure) => {
                 self.0.tenure.send_replace(tenure);
                 Ok(())
             }
-            Err(others) => anyhow::bail!("another server is on this database (driver {others})"),
+            // It keeps the sessions: two that take them from each other would keep none.
+            Err(Beside::Twin { .. }) => anyhow::bail!("{TWIN}"),
+            Err(Beside::Others(others)) => anyhow::bail!("another server is on this database (driver {others})"),
         }
     }
 
@@ -234,6 +262,21 @@ impl Replicas {
     pub async fn others(&self) -> Result<bool, DbErr> {
         let Some(several) = &self.0.several else { return Ok(false) };
         Ok(!others(&several.db(), self.0.id).await?.is_empty())
+    }
+
+    /// The other servers that live.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn living(&self) -> Result<Vec<Uuid>, DbErr> {
+        let Some(several) = &self.0.several else { return Ok(vec![]) };
+        living(&several.db(), self.0.id).await
+    }
+
+    /// Which of them this one is.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.0.id
     }
 
     /// `ok`, or what is wrong, for people.
@@ -316,26 +359,33 @@ impl Several {
         Ok(())
     }
 
-    /// The inner error names the drivers of others beside which this server may not be.
-    async fn register(&self, id: Uuid) -> Result<Result<Tenure, String>, DbErr> {
+    /// The inner error says beside whom this server may not be. `dead`: a run of it that does not live any more, whatever
+    /// its row says.
+    async fn register(&self, id: Uuid, run: Uuid, dead: Option<Uuid>) -> Result<Result<Tenure, Beside>, DbErr> {
         let began = Instant::now();
         let tx = transaction::begin_servers(&self.db()).await?;
         let others = others(&tx, id).await?;
         // All of them reach the same sandboxes. Those of the fake driver, for trying out, are shared by whoever says so.
         let shared = self.driver != DriverKind::Local && others.iter().all(|driver| driver == driver_name(self.driver));
         if !others.is_empty() && !shared {
-            return Ok(Err(others.join(", ")));
+            return Ok(Err(Beside::Others(others.join(", "))));
+        }
+        if let Some((other, until)) = twin(&tx, id, run).await?
+            && Some(other) != dead
+        {
+            return Ok(Err(Beside::Twin { run: other, until }));
         }
         let row = tx
             .query_one_raw(Statement::from_sql_and_values(
                 DatabaseBackend::Postgres,
                 format!(
-                    "INSERT INTO servers (id, term, until, driver) VALUES ($1, 1, clock_timestamp() + {lease}, $2) \
-                     ON CONFLICT (id) DO UPDATE SET term = servers.term + 1, until = excluded.until, driver = $2 \
+                    "INSERT INTO servers (id, term, until, driver, run) \
+                     VALUES ($1, 1, clock_timestamp() + {lease}, $2, $3) \
+                     ON CONFLICT (id) DO UPDATE SET term = servers.term + 1, until = excluded.until, driver = $2, run = $3 \
                      RETURNING term",
                     lease = interval(LEASE)
                 ),
-                [Value::from(id), driver_name(self.driver).into()],
+                [Value::from(id), driver_name(self.driver).into(), run.into()],
             ))
             .await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("servers".to_owned()))?;
@@ -376,6 +426,66 @@ impl Several {
         );
         self.db().query_one_raw(left).await.map(drop)
     }
+}
+
+/// What people are told where two processes have one identity.
+const TWIN: &str = "another process runs with the identity of this server, the file private/server in its data directory: the \
+                    directory was copied while it was used. End the other one, or remove that file here: this server then gets an \
+                    identity of its own";
+
+/// Beside whom a server may not be.
+enum Beside {
+    /// Servers with these drivers.
+    Others(String),
+    /// A process with the same identity, alive until then unless it renews that.
+    Twin { run: Uuid, until: OffsetDateTime },
+}
+
+/// Looks whether a row is renewed by a process, or is what a dead one left.
+struct TwinWatch {
+    seen: Option<(Uuid, OffsetDateTime, Instant)>,
+    /// The run that renewed nothing for long enough.
+    dead: Option<Uuid>,
+}
+
+impl TwinWatch {
+    /// True: a process renews it.
+    fn renewed(&mut self, run: Uuid, until: OffsetDateTime) -> bool {
+        let Some((_, before, since)) = self.seen.filter(|(seen, ..)| *seen == run) else {
+            let another = self.seen.is_some();
+            self.seen = Some((run, until, Instant::now()));
+            // It has begun after we looked first.
+            return another;
+        };
+        if since.elapsed() >= TWIN_LIMIT {
+            self.dead = Some(run);
+        }
+        until > before
+    }
+}
+
+/// Another process that has this server's identity, and until when it counts as alive.
+async fn twin(db: &impl ConnectionTrait, id: Uuid, run: Uuid) -> Result<Option<(Uuid, OffsetDateTime)>, DbErr> {
+    let row = db
+        .query_one_raw(Statement::from_sql_and_values(
+            DatabaseBackend::Postgres,
+            "SELECT run, until FROM servers WHERE id = $1 AND run <> $2 AND until > clock_timestamp()",
+            [id.into(), run.into()],
+        ))
+        .await?;
+    row.map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).transpose()
+}
+
+/// Ids of the other servers that live.
+async fn living(db: &impl ConnectionTrait, id: Uuid) -> Result<Vec<Uuid>, DbErr> {
+    let rows = db
+        .query_all_raw(Statement::from_sql_and_values(
+            DatabaseBackend::Postgres,
+            "SELECT id FROM servers WHERE id <> $1 AND until > clock_timestamp()",
+            [id.into()],
+        ))
+        .await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
 /// Drivers of the other servers that live.

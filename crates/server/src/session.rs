@@ -48,6 +48,9 @@ use row::Lease;
 /// Commands one keeper has not looked at yet. Callers wait when it is full.
 const COMMANDS: usize = 16;
 
+/// For so long a server does not take again what it gave to the others. Longer than these need to take it.
+const PASSED_FOR: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// The sessions of this server. Cheap to clone; when the last clone goes, its keepers stop and the sessions live on.
 #[derive(Clone)]
 pub struct Sessions(Arc<Owner>);
@@ -89,6 +92,22 @@ struct Context {
     replicas: Replicas,
     /// An agent that says nothing for so long is asked whether it lives.
     quiet_limit: std::time::Duration,
+    /// Sessions whose agents can't be reached from here, and since when others are to try.
+    passed: Mutex<HashMap<SessionId, tokio::time::Instant>>,
+}
+
+impl Context {
+    fn pass_on(&self, session: SessionId) {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.insert(session, tokio::time::Instant::now());
+    }
+
+    /// Sessions not to be taken for now.
+    fn passed_on(&self) -> Vec<SessionId> {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.retain(|_, since| since.elapsed() < PASSED_FOR);
+        passed.keys().copied().collect()
+    }
 }
 
 /// A session that has not ended. Its channel stays the same whoever looks after it: pictures go on.
@@ -165,6 +184,7 @@ impl Sessions {
             watchers: Arc::default(),
             replicas,
             quiet_limit: keeper::QUIET_LIMIT,
+            passed: Mutex::default(),
         };
         Self(Arc::new(Owner {
             context: Arc::new(context),
@@ -306,7 +326,7 @@ impl Sessions {
             return Ok(self.keep_found(row, tenure, None));
         }
         // Where nobody waits for this any more, `keep_all` comes to what was taken.
-        Ok(match row::take(&context.db, &tenure, Some(session)).await?.pop() {
+        Ok(match row::take(&context.db, &tenure, Some(session), &context.passed_on()).await?.pop() {
             Some(taken) => {
                 let shown = self.shown(std::slice::from_ref(&taken)).await;
                 let told = shown.get(&taken.id).map(String::as_str);

@@ -15,6 +15,7 @@ pub(crate) use client::{Answer, Client};
 pub(crate) use postgres::{Cluster, TestDatabase};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use sea_orm::{ActiveModelTrait, ActiveValue::Set};
 use time::Duration;
@@ -24,6 +25,7 @@ use crate::auth::token;
 use crate::clock::Clock;
 use crate::config::{DriverKind, Secret, Settings, UdpListen};
 use crate::db::entity;
+use crate::driver::Driver;
 use crate::ids::{SignInId, UserId};
 use crate::serve::Sockets;
 use crate::state::App;
@@ -83,7 +85,11 @@ impl TestApp {
     pub async fn beside(&self) -> Self {
         let data = tempfile::Builder::new().prefix("gimp-platform-test-").tempdir().expect("a temporary folder");
         let settings = Settings { data_dir: data.path().to_owned(), ..(*self.app.settings).clone() };
-        let opened = App::open_with(settings, self.clock.clone(), self.app.driver.clone()).await;
+        let driver = match &*self.app.driver {
+            Driver::Fake(fake) => Arc::new(Driver::Fake(fake.beside())),
+            _ => self.app.driver.clone(),
+        };
+        let opened = App::open_with(settings, self.clock.clone(), driver).await;
         let app = opened.expect("the application opens");
         app.replicas.join().await.expect("may be beside the other");
         app.start();

@@ -9,6 +9,7 @@ pub mod content;
 pub mod entry;
 pub mod error;
 mod folder;
+pub mod history;
 pub mod path;
 pub mod quota;
 pub mod recovery;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::session::{RECOVERY_DIR, TRASH_DIR, UPLOAD_DIR};
+use protocol::session::{HISTORY_DIR, RECOVERY_DIR, TRASH_DIR, UPLOAD_DIR};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, EntityTrait, QueryFilter};
 use time::OffsetDateTime;
@@ -310,7 +311,7 @@ fn platform_folder(root: &Folder, place: &str) -> Result<Folder, FileError> {
 /// Makes all of them, so that deleting works when the disk is full.
 fn prepare(root: &Folder) -> Result<(), FileError> {
     platform_folder(root, &format!("{TRASH_DIR}/{}", trash::PURGE))?;
-    for place in [UPLOAD_DIR, RECOVERY_DIR] {
+    for place in [UPLOAD_DIR, RECOVERY_DIR, HISTORY_DIR] {
         platform_folder(root, place)?;
     }
     Ok(())

@@ -28,6 +28,7 @@ export type StartStep = Schemas['StartStep'];
 export type StreamEvent = Schemas['StreamEvent'];
 export type TrashEntry = Schemas['TrashEntry'];
 export type User = Schemas['User'];
+export type Version = Schemas['Version'];
 
 let onDate: (date: string | null) => void = () => undefined;
 
@@ -134,6 +135,8 @@ export const urls = {
     `/api/v1/sessions/${sessionId}/documents/${encodeURIComponent(id)}/thumbnail?size=256&v=${encodeURIComponent(state)}`,
   export: (sessionId: string, id: string) => `/api/v1/sessions/${sessionId}/documents/${encodeURIComponent(id)}/export`,
   recovery: (id: string) => `/api/v1/workspace/recoveries/${encodeURIComponent(id)}/content`,
+  version: (id: string) => `/api/v1/files/versions/${id}/content`,
+  versionThumbnail: (id: string, size: number) => `/api/v1/files/versions/${id}/thumbnail?size=${size}`,
   events: '/api/v1/events',
   stream: (sessionId: string) => `${location.origin.replace(/^http/, 'ws')}/session/${sessionId}/stream`,
   vnc: (sessionId: string) => `${location.origin.replace(/^http/, 'ws')}/session/${sessionId}/vnc`,

@@ -92,14 +92,16 @@ pub async fn export(State(api): State<Api>, JsonBody(request): JsonBody<ExportRe
         move || Ok((target_in_workspace(&home, &path, replace)?, Scratch::new(&home.join(EXPORT_DIR), request.format)?))
     })
     .await?;
+    let document = request.document.clone();
     export_to(&api, request, &scratch.0).await?;
-    blocking(move || {
+    let (written, file) = blocking(move || {
         sync(&scratch.0)?;
         move_to(&scratch.0, &to, replace)?;
-        told(&home, &to)
+        Ok((told(&home, &to)?, to))
     })
-    .await
-    .map(|written| Json(written).into_response())
+    .await?;
+    api.shared.documents.exported(document, file);
+    Ok(Json(written).into_response())
 }
 
 /// The file itself, which is nowhere else then.

@@ -3,6 +3,7 @@
 mod documents;
 mod files;
 mod harness;
+mod history;
 mod rfb;
 mod stream;
 mod streaming;

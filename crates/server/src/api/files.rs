@@ -10,6 +10,7 @@ mod rename;
 mod thumbnail;
 mod trash;
 pub mod uploads;
+mod versions;
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -30,6 +31,11 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(trash::list::trash_list, trash::put::trash_put, trash::empty::trash_empty))
         .routes(routes!(trash::restore::trash_restore))
         .routes(routes!(trash::delete::trash_delete))
+        .routes(routes!(versions::list::versions_list))
+        .routes(routes!(versions::content::versions_content))
+        .routes(routes!(versions::thumbnail::versions_thumbnail))
+        .routes(routes!(versions::restore::versions_restore))
+        .routes(routes!(versions::delete::versions_delete))
         .routes(routes!(uploads::create::uploads_create))
         .routes(routes!(
             uploads::progress::uploads_progress,

@@ -271,6 +271,8 @@ fn check(settings: &Settings, figment: &Figment) -> Result<(), SettingsError> {
         ("idle_minutes", s.idle_minutes <= 10_080),
         ("warn_minutes", s.warn_minutes <= 60),
         ("quota_gb", (1..=10_000).contains(&s.quota_gb)),
+        ("versions_kept", s.versions_kept <= 1000),
+        ("versions_days", (1..=3650).contains(&s.versions_days)),
         ("display", s.display_server().is_some()),
         ("drain_seconds", s.drain_seconds <= 300),
         ("first_uid", (1000..=2_000_000_000).contains(&s.first_uid)),

@@ -151,6 +151,8 @@ fn values_outside_their_range_are_mistakes() {
         ("idle_minutes", "10081"),
         ("warn_minutes", "61"),
         ("quota_gb", "0"),
+        ("versions_kept", "1001"),
+        ("versions_days", "0"),
         ("display", "Xorg"),
         ("display", ""),
         ("display", "Xvnc {display} -rfbport 5900"),

@@ -11,6 +11,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub enum Refuse {
 pub struct FakeDriver {
     shared: Arc<Shared>,
     root: PathBuf,
+    /// This server's own way to the agents is cut.
+    cut: Arc<AtomicBool>,
 }
 
 struct Shared {
@@ -73,7 +76,18 @@ impl FakeDriver {
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
         let shared = Shared { sandboxes: Mutex::default(), behaviour: Mutex::default(), api: agent::router() };
-        Self { shared: Arc::new(shared), root: data_dir.join("workspaces") }
+        Self { shared: Arc::new(shared), root: data_dir.join("workspaces"), cut: Arc::default() }
+    }
+
+    /// For another server: the same sessions, by a way of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { cut: Arc::default(), ..self.clone() }
+    }
+
+    /// From now on this server reaches no agent, while it sees that they are there.
+    pub fn cut_off(&self) {
+        self.cut.store(true, Ordering::Relaxed);
     }
 
     /// Changes how sessions behave that are started from now on.
@@ -125,11 +139,15 @@ impl FakeDriver {
 
     pub(super) fn agent(&self, session: SessionId) -> AgentClient {
         let token = self.session(session).map(|agent| agent.token().to_owned()).unwrap_or_default();
-        AgentClient { endpoint: Endpoint::Memory(Dial(self.shared.clone(), session)), token }
+        AgentClient { endpoint: Endpoint::Memory(self.dial(session)), token }
     }
 
     pub(super) fn media(&self, session: SessionId) -> MediaEndpoint {
-        MediaEndpoint::Memory(Dial(self.shared.clone(), session))
+        MediaEndpoint::Memory(self.dial(session))
+    }
+
+    fn dial(&self, session: SessionId) -> Dial {
+        Dial { shared: self.shared.clone(), session, cut: self.cut.clone() }
     }
 
     pub(crate) fn presence(&self, session: SessionId) -> Presence {
@@ -168,11 +186,15 @@ impl FakeDriver {
 
 /// Connects to a fake agent.
 #[derive(Clone)]
-pub struct Dial(Arc<Shared>, SessionId);
+pub struct Dial {
+    shared: Arc<Shared>,
+    session: SessionId,
+    cut: Arc<AtomicBool>,
+}
 
 impl Dial {
     pub(super) fn connect(&self) -> std::io::Result<DuplexStream> {
-        let agent = self.agent().and_then(|agent| agent.connect(self.0.api.clone()));
+        let agent = self.agent().and_then(|agent| agent.connect(self.shared.api.clone()));
         agent.ok_or(std::io::ErrorKind::ConnectionRefused.into())
     }
 
@@ -181,8 +203,9 @@ impl Dial {
     }
 
     fn agent(&self) -> Option<Arc<FakeAgent>> {
-        let sandboxes = self.0.sandboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        sandboxes.get(&self.1).map(|sandbox| sandbox.agent.clone())
+        let sandboxes = self.shared.sandboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        let reached = !self.cut.load(Ordering::Relaxed);
+        sandboxes.get(&self.session).filter(|_| reached).map(|sandbox| sandbox.agent.clone())
     }
 }
 

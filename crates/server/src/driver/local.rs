@@ -425,6 +425,7 @@ impl Inner {
             cpus: processors(request.cpu_millis),
             display: self.options.display.clone(),
             time_limits: Default::default(),
+            history: request.history,
         };
         run.write_config(&config, &self.key.token(request.session), workspace.owner)?;
         Ok(waiting.release()?)

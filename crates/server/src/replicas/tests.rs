@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, EntityTrait, TransactionTrait};
 use serde_json::{Value, json};
 
-use super::{LEASE, Replicas};
+use super::{Beside, LEASE, Replicas};
 use crate::config::{DriverKind, Secret, Settings};
 use crate::db::entity::session::Entity;
 use crate::driver::Presence;
@@ -180,7 +180,127 @@ async fn a_server_that_ends_in_order_hands_its_sessions_over_at_once() {
     assert_eq!(there.get(&format!("/api/v1/sessions/{id}")).await.expect(200)["status"], "running");
     there.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
     end_of(&one, &mut one.same_user(&there), &id).await;
-    there.post("/api/v1/sessions", json!({})).await.expect_problem(503, "stopping");
+    // What is begun here meanwhile, the other begins.
+    let begun = there.post("/api/v1/sessions", json!({})).await.expect(201);
+    let session = SessionId(begun["id"].as_str().unwrap().parse().unwrap());
+    kept_by(&one, session).await;
+    let mut here = one.same_user(&there);
+    running(&one, &mut here, begun["id"].as_str().unwrap()).await;
+    // Without another there is nobody who could.
+    one.app.background.leave();
+    one.app.sessions.leave();
+    one.app.replicas.leave().await;
+    let mut eve = one.user("eve@example.org").await;
+    eve.post("/api/v1/sessions", json!({})).await.expect_problem(503, "stopping");
+}
+
+/// Puts a session into the hands of this server, wherever it was.
+async fn give(app: &TestApp, session: SessionId) {
+    let (server, term) = app.app.replicas.tenure().fence().expect("it lives");
+    let given = format!(
+        "UPDATE sessions SET keeper = '{server}', keeper_term = {term}, term = term + 1 WHERE id = '{}'",
+        session.0
+    );
+    app.app.db.execute_unprepared(&given).await.unwrap();
+    let keeps_it = async {
+        while !keeps(app, session) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LEASE, keeps_it).await.expect("it looks after what is its own");
+}
+
+#[tokio::test]
+async fn a_server_that_reaches_no_agent_gives_the_session_to_one_that_does() {
+    let (three, one) = two().await;
+    let two = one.beside().await;
+    ready(&two).await;
+    let mut there = two.user("ada@example.org").await;
+    let (id, session) = started(&three, &mut three.same_user(&there)).await;
+    fake(&one).cut_off();
+    die(&three);
+    give(&one, session).await;
+    kept_by(&two, session).await;
+    let mut picture = two.app.sessions.watch(session).await.unwrap();
+    assert_eq!(fake(&two).presence(session), Presence::Present, "nothing happened to it");
+    assert_eq!(there.get(&format!("/api/v1/sessions/{id}")).await.expect(200)["status"], "running");
+    eventually("its agent is heard", || picture.borrow_and_update().report.is_some()).await;
+    let before = keeper(&two, session).await;
+    // The other leaves it alone, also when it is asked for it.
+    one.same_user(&there).post(&format!("/api/v1/sessions/{id}/extend"), json!({})).await.expect(200);
+    assert_eq!(keeper(&two, session).await, before);
+    there.delete(&format!("/api/v1/sessions/{id}")).await.expect(202);
+    end_of(&two, &mut there, &id).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_no_server_reaches_is_dead() {
+    let (three, one) = two().await;
+    let two = one.beside().await;
+    ready(&two).await;
+    let mut there = two.user("ada@example.org").await;
+    let (id, session) = started(&three, &mut three.same_user(&there)).await;
+    for app in [&one, &two] {
+        fake(app).cut_off();
+    }
+    die(&three);
+    give(&one, session).await;
+    kept_by(&two, session).await;
+    let ended = end_of(&two, &mut there, &id).await;
+    assert_eq!(ended["endReason"], "crashed", "{ended}");
+    assert!(fake(&one).list().is_empty());
+}
+
+/// Settings of a server on the same database, with a data directory of its own.
+fn settings_beside(app: &TestApp, data: &std::path::Path) -> Settings {
+    crate::data_dir::prepare(data).unwrap();
+    Settings { data_dir: data.to_owned(), ..(*app.app.settings).clone() }
+}
+
+#[tokio::test]
+async fn a_copied_identity_is_refused() {
+    let one = TestApp::on_postgres().await;
+    ready(&one).await;
+    let data = tempfile::tempdir().unwrap();
+    let settings = settings_beside(&one, data.path());
+    let copied = std::fs::copy(one.app.settings.private_dir().join("server"), settings.private_dir().join("server"));
+    copied.expect("copies the identity");
+    let twin = Replicas::new(&settings, &one.app.db).await.unwrap();
+    assert_eq!(twin.id(), one.app.replicas.id());
+    let error = twin.join().await.expect_err("the other lives").to_string();
+    assert!(error.contains("private/server") && error.contains("copied"), "{error}");
+    assert!(one.app.replicas.tenure().holds(), "the one that was there first looks after its sessions");
+    assert_eq!(one.client().get("/readyz").await.expect(200)["servers"], "ok");
+
+    // However it came about: of two that run, one keeps the sessions.
+    let several = twin.0.several.as_ref().unwrap();
+    let forced = several.register(twin.id(), twin.0.run, Some(one.app.replicas.0.run)).await.unwrap();
+    let Ok(theirs) = forced else { panic!("was let in") };
+    let stands_back = async {
+        while one.app.replicas.tenure().holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LEASE, stands_back).await.expect("it sees that it is not alone");
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(several.renew(&theirs, twin.id()).await.unwrap(), "it takes nothing back");
+    }
+    assert!(!one.app.replicas.tenure().holds());
+    // Until that one is gone.
+    several.leave(&theirs).await.unwrap();
+    ready(&one).await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_begins_again_soon() {
+    let one = TestApp::on_postgres().await;
+    ready(&one).await;
+    die(&one);
+    let again = Replicas::new(&one.app.settings, &one.app.db).await.unwrap();
+    let began = Instant::now();
+    again.join().await.expect("nobody renews that lease");
+    assert!(again.tenure().holds() && began.elapsed() < LEASE, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -252,8 +372,8 @@ async fn a_server_with_processes_of_its_own_is_alone() {
     // Nor do sandboxes of a cluster belong to one that has none.
     let cluster = Settings { driver: DriverKind::Kubernetes, ..settings };
     let cluster = Replicas::new(&cluster, &one.app.db).await.unwrap();
-    let registered = cluster.0.several.as_ref().unwrap().register(cluster.0.id).await.unwrap();
-    assert_eq!(registered.expect_err("sessions of two kinds"), "fake");
+    let registered = cluster.0.several.as_ref().unwrap().register(cluster.0.id, cluster.0.run, None).await.unwrap();
+    assert!(matches!(registered, Err(Beside::Others(drivers)) if drivers == "fake"), "sessions of two kinds");
     assert!(!local.tenure().holds());
     // One that was killed a moment ago is waited for.
     die(&one);

@@ -16,6 +16,7 @@ use crate::auth::rate_limit::Limited;
 use crate::db::entity::session::{ActiveModel, Column, Entity, Model};
 use crate::db::transaction;
 use crate::ids::{SessionId, UserId};
+use crate::replicas::Message;
 
 /// How often another server may be quicker with a slot before something else must be wrong.
 const RACES: u32 = 8;
@@ -65,13 +66,17 @@ impl Sessions {
         let _one_at_a_time = self.0.creating.acquire().await.map_err(|_| CreateError::Closing)?;
         let mut races = 0;
         loop {
-            if self.0.closing.load(Ordering::Relaxed) || self.0.leaving.is_cancelled() {
+            if self.0.closing.load(Ordering::Relaxed) {
                 return Err(CreateError::Closing);
             }
+            let leaving = self.0.leaving.is_cancelled();
             let tenure = context.replicas.tenure();
-            if !tenure.holds() {
-                return Err(CreateError::Unkept);
+            let ours = !leaving && tenure.holds();
+            // Another server begins it then.
+            if !ours && !context.replicas.others().await.unwrap_or(false) {
+                return Err(if leaving { CreateError::Closing } else { CreateError::Unkept });
             }
+            let fence = tenure.fence().filter(|_| ours);
             // Counting and inserting are one step, over all servers.
             let tx = transaction::begin_sessions(&context.db).await?;
             let slot = self.free_slot(&tx, new.user).await?;
@@ -101,8 +106,8 @@ impl Sessions {
                 screen_width: i32::from(new.screen.width),
                 screen_height: i32::from(new.screen.height),
                 screen_scale: new.screen.scale,
-                keeper: tenure.fence().map(|(server, _)| server),
-                keeper_term: tenure.fence().map(|(_, term)| term),
+                keeper: fence.map(|(server, _)| server),
+                keeper_term: fence.map(|(_, term)| term),
                 term: 1,
                 end_asked: None,
                 keep_asked_at: None,
@@ -113,7 +118,11 @@ impl Sessions {
                     // Where it is not known whether that was done, reconcile finds the row, if there is one.
                     tx.commit().await?;
                     tracing::info!(session = %row.id, user = %new.user, "session created");
-                    self.keep(row.clone(), tenure, life, effects);
+                    if ours {
+                        self.keep(row.clone(), tenure, life, effects);
+                    } else if let Err(error) = context.replicas.tell(&context.db, &Message::Left).await {
+                        tracing::debug!(%error, "the others see in a second that a session has no keeper");
+                    }
                     return Ok(row);
                 }
                 // A server of the version before was quicker with this slot: look again.

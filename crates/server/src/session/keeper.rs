@@ -254,6 +254,7 @@ impl Keeper {
             Happened::Probed(result) => {
                 self.probing = false;
                 match result {
+                    Ok(Presence::Present | Presence::Underway) if self.passed_on(now).await => return,
                     Ok(Presence::Present) => self.change(|life| life.present(now)),
                     Ok(Presence::Underway) => self.change(|life| life.underway(now)),
                     Ok(Presence::Gone { last_status, lost }) => {
@@ -283,6 +284,9 @@ impl Keeper {
             Happened::Time => {
                 if self.store_at.is_some_and(|at| now >= at) {
                     self.store().await;
+                }
+                if self.passed_on(now).await {
+                    return;
                 }
                 self.change(|life| life.tick(now))
             }
@@ -427,6 +431,29 @@ impl Keeper {
         }
     }
 
+    /// Gives the session to another server where its agent can't be heard from here, so that it does not end for what may
+    /// be this server's network. True also where that has to be tried again. False: nothing is to be given up, or nobody is
+    /// left who has not tried.
+    async fn passed_on(&mut self, now: OffsetDateTime) -> bool {
+        if !self.context.replicas.several() || !self.live.borrow().life.is_given_up(now) {
+            return false;
+        }
+        match pass_on(&self.context, self.id, &self.lease, &self.live).await {
+            Ok(false) => false,
+            Ok(true) => {
+                tracing::warn!(session = %self.id, "the session's agent can't be reached from here; another server takes it");
+                self.lost = true;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "a session can't be given to another server; trying again");
+                // Whatever was due is due still.
+                self.context.clock.sleep_until(now + STORE_RETRY).await;
+                true
+            }
+        }
+    }
+
     /// Shows other servers what is not in the row.
     async fn show(&mut self) {
         let told = Told::by(&self.live.borrow());
@@ -498,6 +525,7 @@ impl Keeper {
                 cpu_millis: row.cpu_request.parse().unwrap_or(default.cpu).0,
                 memory_bytes: row.memory_request.parse().unwrap_or(default.memory).0,
                 quota_bytes: allotment.quota_bytes,
+                history: context.workspaces.history_limits(),
             };
             // Full is impossible: each step is told once, and all fit.
             let tell = |step| {
@@ -521,6 +549,30 @@ impl Keeper {
         tracing::warn!(session = %self.id, %error, cause, "session could not be started");
         StartFailure { reason, detail }
     }
+}
+
+/// False: no living server is left that has not tried to reach the session's agent.
+async fn pass_on(
+    context: &Context,
+    session: SessionId,
+    lease: &Lease,
+    live: &watch::Sender<Live>,
+) -> Result<bool, sea_orm::DbErr> {
+    let others = context.replicas.living().await?;
+    if !live.borrow().life.may_be_heard_by(&others) {
+        return Ok(false);
+    }
+    live.send_modify(|live| live.life.unheard_by(context.replicas.id()));
+    let told = serde_json::to_string(&Told::by(&live.borrow()));
+    let told = told.map_err(|error| sea_orm::DbErr::Custom(error.to_string()))?;
+    // Whoever takes it knows who has tried.
+    row::show(&context.db, session, lease, told).await?;
+    context.pass_on(session);
+    row::release(&context.db, session, lease).await?;
+    if let Err(error) = context.replicas.tell(&context.db, &Message::Left).await {
+        tracing::debug!(%error, "the others see in a second that a session has no keeper");
+    }
+    Ok(true)
 }
 
 /// What the agent says, now and after each change, for ever: reconnects by itself, tells each failure once a try.

@@ -15,6 +15,7 @@ use protocol::agent::{AgentPhase, EndLimits, Supervised};
 use protocol::session::{EndReason, EndStage, SessionStatus, StartStep};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
 use super::report::{Report, Restart, supervised};
 use crate::config::Settings;
@@ -102,6 +103,8 @@ pub struct Lifecycle {
     /// The end the user was last warned of.
     warned: Option<OffsetDateTime>,
     restarts: Restarts,
+    /// Servers from which its agent could not be reached, one after the other, since it was heard last.
+    unheard_by: Vec<Uuid>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +160,16 @@ pub enum Silence {
     Unreachable,
     /// The call is taken, but no answer comes, or none that makes sense.
     Unresponsive,
+}
+
+impl Silence {
+    /// How long it is borne.
+    const fn limit(self) -> Duration {
+        match self {
+            Self::Unreachable => UNREACHABLE_LIMIT,
+            Self::Unresponsive => UNRESPONSIVE_LIMIT,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -265,7 +278,7 @@ pub struct Found {
 }
 
 /// What a keeper knows beyond the row, and shows to other servers. See the fields of `Lifecycle` and `Idle`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memo {
     #[serde(with = "time::serde::rfc3339")]
     watched_since: OffsetDateTime,
@@ -277,6 +290,8 @@ pub struct Memo {
     idle_warned: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     warned: Option<OffsetDateTime>,
+    #[serde(default)]
+    unheard_by: Vec<Uuid>,
 }
 
 impl Lifecycle {
@@ -298,6 +313,7 @@ impl Lifecycle {
             idle: Idle::default(),
             warned: None,
             restarts: Restarts { last: Some(None), noticed_at: None },
+            unheard_by: vec![],
         };
         (life, vec![Effect::Start { again: false }])
     }
@@ -334,6 +350,7 @@ impl Lifecycle {
             idle: Idle::default(),
             warned: None,
             restarts: Restarts::default(),
+            unheard_by: vec![],
         };
         (life, vec![Effect::Probe, Effect::Follow])
     }
@@ -368,6 +385,7 @@ impl Lifecycle {
         self.idle.kept_at = memo.kept_at;
         self.idle.warned = memo.idle_warned;
         self.warned = memo.warned;
+        self.unheard_by.clone_from(&memo.unheard_by);
     }
 
     /// What is known beyond the row.
@@ -379,6 +397,7 @@ impl Lifecycle {
             kept_at: self.idle.kept_at,
             idle_warned: self.idle.warned,
             warned: self.warned,
+            unheard_by: self.unheard_by.clone(),
         }
     }
 
@@ -524,6 +543,7 @@ impl Lifecycle {
             return vec![];
         }
         self.link = Link::Connected;
+        self.unheard_by.clear();
         let mut effects = self.heard_restarts(now, &report.restarts);
         match report.phase {
             AgentPhase::Starting { step } => effects.extend(self.progress(step)),
@@ -566,16 +586,38 @@ impl Lifecycle {
     /// The driver sees the sandbox.
     pub fn present(&mut self, now: OffsetDateTime) -> Effects {
         let Link::Lost { since, silence } = self.link else { return vec![] };
-        let (limit, detail) = match (silence, self.started_at) {
-            // Found halfway through its start: the agent may not be up yet.
-            (_, None) => return vec![],
-            (Silence::Unreachable, _) => (UNREACHABLE_LIMIT, AGENT_DIED),
-            (Silence::Unresponsive, _) => (UNRESPONSIVE_LIMIT, "The program that looks after the session hung."),
-        };
-        if now - since < limit {
+        // Found halfway through its start: the agent may not be up yet.
+        if self.started_at.is_none() || now - since < silence.limit() {
             return vec![];
         }
-        self.clear(crashed(detail))
+        self.clear(crashed(match silence {
+            Silence::Unreachable => AGENT_DIED,
+            Silence::Unresponsive => "The program that looks after the session hung.",
+        }))
+    }
+
+    /// Whether the session would be ended now only because its agent can't be heard from here.
+    #[must_use]
+    pub fn is_given_up(&self, now: OffsetDateTime) -> bool {
+        let Link::Lost { since, silence } = self.link else { return false };
+        match self.phase {
+            Phase::Starting => now >= self.start_due(),
+            Phase::Running | Phase::Ending { .. } => self.started_at.is_some() && now - since >= silence.limit(),
+            Phase::Clearing { .. } | Phase::Ended { .. } => false,
+        }
+    }
+
+    /// `server` could not reach its agent, so another is to try.
+    pub fn unheard_by(&mut self, server: Uuid) {
+        if !self.unheard_by.contains(&server) {
+            self.unheard_by.push(server);
+        }
+    }
+
+    /// Whether one of these servers has not tried yet.
+    #[must_use]
+    pub fn may_be_heard_by(&self, servers: &[Uuid]) -> bool {
+        servers.iter().any(|server| !self.unheard_by.contains(server))
     }
 
     /// The driver sees that the sandbox is on its way: an earlier server waited for it, and may have died before all of it
@@ -667,7 +709,7 @@ impl Lifecycle {
     #[must_use]
     pub fn wake_at(&self) -> Option<OffsetDateTime> {
         match &self.phase {
-            Phase::Starting => Some(self.created_at + START_LIMIT),
+            Phase::Starting => Some(self.start_due()),
             Phase::Running => {
                 let end = self.end_due();
                 let expiry = if self.warned == Some(end) { end } else { self.expiry_warning().unwrap_or(end) };
@@ -681,8 +723,14 @@ impl Lifecycle {
         }
     }
 
+    /// When a start takes too long. Whoever finds one listens first.
+    fn start_due(&self) -> OffsetDateTime {
+        let due = self.created_at + START_LIMIT;
+        if self.found { due.max(self.watched_since + UNREACHABLE_LIMIT) } else { due }
+    }
+
     fn tick_starting(&mut self, now: OffsetDateTime) -> Effects {
-        if now < self.created_at + START_LIMIT {
+        if now < self.start_due() {
             return vec![];
         }
         let end = crashed("GIMP did not start in time. The machine may be overloaded: try again in a few minutes.");

@@ -74,7 +74,7 @@ impl Sessions {
             if self.0.leaving.is_cancelled() {
                 return Ok(());
             }
-            let taken = row::take(&context.db, &tenure, None).await?;
+            let taken = row::take(&context.db, &tenure, None, &context.passed_on()).await?;
             if taken.is_empty() {
                 return Ok(());
             }

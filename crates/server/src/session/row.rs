@@ -128,11 +128,23 @@ pub(super) async fn active(db: &DatabaseConnection) -> Result<Vec<Model>, DbErr>
     Entity::find().filter(Column::EndedAt.is_null()).all(db).await
 }
 
-/// Takes sessions that no living server looks after, at most so many at once: all, or one. PostgreSQL only.
+/// Gives the session up, so that another server takes it.
+pub(super) async fn release(db: &DatabaseConnection, session: SessionId, lease: &Lease) -> Result<(), DbErr> {
+    let released = Entity::update_many()
+        .col_expr(Column::Keeper, Expr::value(None::<Uuid>))
+        .col_expr(Column::KeeperTerm, Expr::value(None::<i64>))
+        .filter(Column::Id.eq(session.0))
+        .filter(lease.holds());
+    released.exec(db).await.map(drop)
+}
+
+/// Takes sessions that no living server looks after, at most so many at once: all, or one; `except`: none of these.
+/// PostgreSQL only.
 pub(super) async fn take(
     db: &DatabaseConnection,
     tenure: &Tenure,
     only: Option<SessionId>,
+    except: &[SessionId],
 ) -> Result<Vec<Model>, DbErr> {
     let Some((server, term)) = tenure.fence() else { return Ok(vec![]) };
     let mut values = vec![Value::from(server), term.into()];
@@ -140,6 +152,10 @@ pub(super) async fn take(
     if let Some(session) = only {
         values.push(session.0.into());
         which.push_str("s.id = $3 AND ");
+    }
+    for session in except {
+        values.push(session.0.into());
+        which.push_str(&format!("s.id <> ${} AND ", values.len()));
     }
     // What another server is about to take is left to it.
     let sql = format!(

@@ -409,6 +409,7 @@ async fn sandboxes_without_a_row_get_a_planned_end() {
         cpu_millis: 1000,
         memory_bytes: 1 << 30,
         quota_bytes: 1 << 30,
+        history: Default::default(),
     };
     app.app.driver.start(&request, &|_| {}).await.unwrap();
     let agent = agent(&app, stray);

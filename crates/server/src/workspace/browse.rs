@@ -1,10 +1,10 @@
 //! Looking around and tidying up: listing, new folders, renaming.
 
-use super::Workspace;
 use super::entry::{Entry, EntryKind};
 use super::error::FileError;
 use super::folder::Folder;
 use super::path::{self, WorkspacePath};
+use super::{Workspace, history};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,6 +47,9 @@ impl Workspace {
             from_parent.rename_new(from_name, &to_parent, to_name)?;
             from_parent.sync()?;
             to_parent.sync()?;
+            if let Err(error) = history::follow(root, &from, &to) {
+                tracing::warn!(%error, "versions stay under the old name of a file");
+            }
             Ok(Entry::new(&to, to_name, &to_parent.stat(to_name)?))
         })
         .await

@@ -50,6 +50,8 @@ pub enum FileError {
     NotInTrash,
     #[error("There is no such recovery.")]
     NoRecovery,
+    #[error("There is no such version of a file. It may have been removed to make room.")]
+    NoVersion,
     #[error("There is no preview of this file.")]
     NoThumbnail,
     #[error("This picture can't be read: it is broken, or too large for a preview.")]

@@ -109,7 +109,7 @@ pub fn may_have(name: &Name) -> bool {
     is_picture(name) || is_gimps(name)
 }
 
-fn is_picture(name: &Name) -> bool {
+pub(super) fn is_picture(name: &Name) -> bool {
     extension(name).is_some_and(|extension| PICTURES.contains(&&*extension))
 }
 
@@ -131,6 +131,11 @@ impl Workspace {
             let path = path.clone();
             return self.with_root(move |root| left_by_gimp(root, &path, content.modified.unix_timestamp())).await;
         }
+        self.thumbnail_of_picture(content).await
+    }
+
+    /// The same for what only a picture that is decoded here has.
+    pub(super) async fn thumbnail_of_picture(&self, content: Content) -> Result<Thumbnail, FileError> {
         if !is_picture(&content.name) || content.size > MAX_FILE {
             return Err(FileError::NoThumbnail);
         }
@@ -140,27 +145,36 @@ impl Workspace {
         if let Some(known) = known {
             return known.ok_or(FileError::BrokenPicture);
         }
+        let thumbnail = match self.decoded(move || decode(content)).await {
+            Ok(thumbnail) => Some(thumbnail),
+            Err(FileError::BrokenPicture) => None,
+            Err(error) => return Err(error),
+        };
+        cache().insert(key, thumbnail.clone());
+        thumbnail.ok_or(FileError::BrokenPicture)
+    }
+}
+
+impl Workspace {
+    /// Decodes a picture when it is its turn.
+    pub(super) async fn decoded(
+        &self,
+        decode: impl FnOnce() -> Result<Thumbnail, FileError> + Send + 'static,
+    ) -> Result<Thumbnail, FileError> {
         let decoding = self.all.0.decoding.clone();
         let decoded = tokio::time::timeout(PATIENCE, async move {
             // Held by the thread: a picture that takes longer than anyone waits still counts.
             let turn = decoding.acquire_owned().await;
             tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                decode(content)
+                decode()
             })
             .await
         })
         .await
         .map_err(|_| FileError::Busy)?;
-        let thumbnail = match decoded {
-            Ok(Ok(thumbnail)) => Some(thumbnail),
-            Ok(Err(FileError::BrokenPicture)) => None,
-            Ok(Err(error)) => return Err(error),
-            // The decoder panicked on it.
-            Err(_) => None,
-        };
-        cache().insert(key, thumbnail.clone());
-        thumbnail.ok_or(FileError::BrokenPicture)
+        // The decoder panicked on it.
+        decoded.unwrap_or(Err(FileError::BrokenPicture))
     }
 }
 
@@ -175,6 +189,14 @@ fn decode(content: Content) -> Result<Thumbnail, FileError> {
 /// # Errors
 /// When it is broken, of another format, or larger than the limits.
 pub fn shrink(bytes: &[u8]) -> image::ImageResult<Thumbnail> {
+    shrink_to(bytes, SIZE)
+}
+
+/// The same, for another longest side.
+///
+/// # Errors
+/// As `shrink`.
+pub fn shrink_to(bytes: &[u8], size: u32) -> image::ImageResult<Thumbnail> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     if reader.format().is_none_or(|format| !FORMATS.contains(&format)) {
         return Err(too_large());
@@ -192,16 +214,16 @@ pub fn shrink(bytes: &[u8]) -> image::ImageResult<Thumbnail> {
     }
     let orientation = decoder.orientation()?;
     let picture = DynamicImage::from_decoder(decoder)?;
-    let mut small = if picture.width() <= SIZE && picture.height() <= SIZE {
+    let mut small = if picture.width() <= size && picture.height() <= size {
         picture
     } else {
         // Quick to twice the size, then smooth.
-        let twice = if picture.width().max(picture.height()) > 4 * SIZE {
-            picture.thumbnail(2 * SIZE, 2 * SIZE)
+        let twice = if picture.width().max(picture.height()) > 4 * size {
+            picture.thumbnail(2 * size, 2 * size)
         } else {
             picture
         };
-        twice.resize(SIZE, SIZE, FilterType::CatmullRom)
+        twice.resize(size, size, FilterType::CatmullRom)
     };
     small.apply_orientation(orientation);
     encode(&small)

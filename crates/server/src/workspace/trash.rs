@@ -316,7 +316,7 @@ fn made_at(id: Uuid) -> Option<OffsetDateTime> {
 }
 
 /// Folders down to where something was; None when one of them is something else now.
-fn ensure_parents(root: &Folder, parents: &[Name]) -> Result<Option<Folder>, FileError> {
+pub(super) fn ensure_parents(root: &Folder, parents: &[Name]) -> Result<Option<Folder>, FileError> {
     let mut folder = root.descend(&[])?;
     for name in parents {
         let next = match folder.child(name) {

@@ -34,7 +34,7 @@ impl Workspaces {
         }
     }
 
-    pub(super) async fn upkeep_once(&self) {
+    pub(crate) async fn upkeep_once(&self) {
         match self.with_sessions().await {
             Ok(users) => {
                 for user in users {
@@ -60,7 +60,9 @@ impl Workspaces {
     }
 
     async fn measure(&self, user: UserId) -> Result<(), FileError> {
-        self.open(user).await?.measure().await.map(drop)
+        let workspace = self.open(user).await?;
+        workspace.measure().await?;
+        workspace.history_keep_reserve().await
     }
 
     /// Removes what was kept long enough, at most once a day. Users who did not come since the server started are left
@@ -77,6 +79,7 @@ impl Workspaces {
         }
         let workspace = self.open(user).await?;
         workspace.trash_purge(Some(now - trash::KEPT)).await?;
+        workspace.history_tidy(now).await?;
         workspace.upload_purge(now - upload::KEPT).await
     }
 }

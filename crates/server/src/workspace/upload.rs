@@ -113,8 +113,8 @@ impl Workspace {
     pub async fn upload_create(&self, request: UploadRequest) -> Result<Uuid, FileError> {
         let left = self.quota().await?.left();
         if request.size > left {
-            // It may just have become more.
-            let left = self.measure().await?.left();
+            // It may just have become more, and old versions give way.
+            let left = self.room_for(request.size).await?;
             if request.size > left {
                 return Err(FileError::QuotaExceeded { needed: request.size, left });
             }
@@ -319,7 +319,7 @@ impl Incoming<'_> {
         }
         let mut left = self.workspace.quota().await?.left();
         if length > left {
-            left = self.workspace.measure().await?.left();
+            left = self.workspace.room_for(self.size - self.at).await?;
         }
         if length > left {
             return Err(FileError::QuotaExceeded { needed: self.size - self.at, left });

@@ -181,6 +181,7 @@ impl Stage {
             cpu_millis: 100,
             memory_bytes: 64 << 20,
             quota_bytes: 64 << 20,
+            history: Default::default(),
         }
     }
 

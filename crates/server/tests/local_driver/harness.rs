@@ -110,6 +110,7 @@ impl Stage {
             cpu_millis: 1000,
             memory_bytes: 256 * MIB,
             quota_bytes: 64 * MIB,
+            history: Default::default(),
         }
     }
 

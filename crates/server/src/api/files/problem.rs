@@ -34,6 +34,7 @@ impl From<FileError> for Problem {
             FileError::Cut { offset } => new(StatusCode::REQUEST_TIMEOUT, "uploads.cut").with("offset", offset),
             FileError::NotInTrash => new(StatusCode::NOT_FOUND, "trash.notFound"),
             FileError::NoRecovery => new(StatusCode::NOT_FOUND, "recoveries.notFound"),
+            FileError::NoVersion => new(StatusCode::NOT_FOUND, "versions.notFound"),
             FileError::NoThumbnail => new(StatusCode::NOT_FOUND, "files.noThumbnail"),
             FileError::BrokenPicture => new(StatusCode::UNPROCESSABLE_ENTITY, "files.brokenPicture"),
             FileError::Elsewhere(_) => new(StatusCode::NOT_IMPLEMENTED, "workspace.elsewhere"),

@@ -7,6 +7,7 @@ mod full_disk;
 mod thumbnails;
 mod trash;
 mod uploads;
+mod versions;
 
 use std::path::PathBuf;
 

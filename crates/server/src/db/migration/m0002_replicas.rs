@@ -156,7 +156,7 @@ mod tests {
         crate::db::migrate(&db).await.expect("nothing of the first attempt is left");
         assert_eq!(crate::db::pending(&db).await.unwrap(), 0);
 
-        Migrator::down(&db, Some(1)).await.expect("there is a way back");
+        Migrator::down(&db, Some(2)).await.expect("there is a way back");
         crate::db::migrate(&db).await.expect("and forth");
         db.close().await.unwrap();
     }

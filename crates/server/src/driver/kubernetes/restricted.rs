@@ -315,6 +315,7 @@ fn request() -> StartRequest {
         cpu_millis: 1000,
         memory_bytes: 2 << 30,
         quota_bytes: 20 << 30,
+        history: Default::default(),
     }
 }
 

@@ -98,6 +98,7 @@ pub fn secret(request: &StartRequest, display: &DisplayServer, token: &str, pod_
             .max(1),
         display: display.clone(),
         time_limits: EndLimits::default(),
+        history: request.history,
     };
     // Its fields are numbers and names: they can always be written.
     let config = serde_json::to_string(&config).unwrap_or_default();
@@ -389,6 +390,7 @@ mod tests {
             cpu_millis: 1000,
             memory_bytes: 2 << 30,
             quota_bytes: 20 << 30,
+            history: Default::default(),
         }
     }
 

@@ -19,6 +19,7 @@ async fn files_that_are_elsewhere_are_said_to_be() {
     for answer in [
         user.get("/api/v1/files?path=").await,
         user.get("/api/v1/files/content?path=a.png").await,
+        user.get("/api/v1/files/versions?path=a.png").await,
         user.post("/api/v1/files/uploads", json!({"path": "a.png", "size": 1, "overwrite": false})).await,
         user.post("/api/v1/files/trash", json!({"path": "a.png"})).await,
         user.get("/api/v1/workspace").await,
