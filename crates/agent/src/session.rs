@@ -279,6 +279,7 @@ impl Session {
             gimp: gimp.subscribe(),
             screen: screen.subscribe(),
             activity: activity.clone(),
+            times: config.copies,
         });
         let (event_sender, events) = mpsc::channel(64);
         let (request_sender, requests) = mpsc::channel(64);

@@ -58,6 +58,7 @@ async fn make(options: WarmOptions) -> anyhow::Result<()> {
         cpus: 1,
         display: Default::default(),
         time_limits: Default::default(),
+        copies: Default::default(),
     };
     let (session, shared) =
         Session::new(Setup { folders: folders.clone(), config, inherited: None, begin: Begin::Fresh })?;
