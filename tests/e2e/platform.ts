@@ -250,17 +250,17 @@ export class Refused extends Error {
 
 /** The REST API as a program uses it. Answers are what `docs/architecture.md` says. */
 export class Api {
-  readonly #url: string;
+  readonly url: string;
   readonly token: string | undefined;
 
   constructor(url: string, token?: string) {
-    this.#url = url;
+    this.url = url;
     this.token = token;
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: the stories assert on what they use.
   async request(method: string, path: string, body?: unknown): Promise<any> {
-    const response = await fetch(`${this.#url}/api/v1${path}`, {
+    const response = await fetch(`${this.url}/api/v1${path}`, {
       method,
       headers: {
         ...(this.token ? { authorization: `Bearer ${this.token}` } : {}),
@@ -283,7 +283,7 @@ export class Api {
 
   /** Status of a raw GET, for bytes. */
   async status(path: string): Promise<number> {
-    const response = await fetch(`${this.#url}/api/v1${path}`, { headers: { authorization: `Bearer ${this.token}` } });
+    const response = await fetch(`${this.url}/api/v1${path}`, { headers: { authorization: `Bearer ${this.token}` } });
     await response.body?.cancel();
     return response.status;
   }

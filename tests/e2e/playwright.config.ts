@@ -6,6 +6,7 @@ export default defineConfig({
   projects: [
     { name: 'stories', testDir: 'stories' },
     { name: 'newcomer', testDir: 'newcomer' },
+    { name: 'kills', testDir: 'kills' },
   ],
   globalTeardown: './forget-warm.ts',
   workers: 1,

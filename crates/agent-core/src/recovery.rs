@@ -9,18 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A document is copied when its user has done nothing for so long.
-pub const PAUSE: Duration = Duration::from_secs(10);
-/// While the user does not pause it is copied that long after its first change that no copy has.
-pub const LONGEST_UNCOPIED: Duration = Duration::from_secs(60);
+use protocol::agent::CopyTimes;
+
 /// What was out of sight is copied that long after the first input since its last copy.
 pub const LONGEST_OUT_OF_SIGHT: Duration = Duration::from_secs(300);
 /// How soon GIMP is asked again while there is input.
 pub const LIST_GAP: Duration = Duration::from_secs(1);
-/// When GIMP is asked after the last input: once it has worked off the input, before copying, and for what it took long
-/// to do.
-pub const LISTS_AFTER_INPUT: [Duration; 3] = [LIST_GAP, PAUSE, LONGEST_UNCOPIED];
-/// GIMP may not have carried out what was put in that shortly before.
+/// GIMP may not have carried out what was put in that shortly before. Less than the shortest pause.
 pub const LAG: Duration = Duration::from_secs(2);
 /// How soon it is looked again whether the button is up.
 pub const BUTTON_GAP: Duration = Duration::from_millis(200);
@@ -87,6 +82,7 @@ struct Dirty {
 /// Decides for one run of GIMP.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
+    times: CopyTimes,
     listed_at: Option<Duration>,
     /// Not before this, after a failure.
     list_after: Duration,
@@ -99,6 +95,21 @@ pub struct Policy {
 }
 
 impl Policy {
+    #[must_use]
+    pub fn new(times: CopyTimes) -> Self {
+        Self { times, ..Self::default() }
+    }
+
+    /// A document is copied when its user has done nothing for so long.
+    fn pause(&self) -> Duration {
+        Duration::from_secs(self.times.pause_seconds.into())
+    }
+
+    /// While the user does not pause it is copied that long after its first change that no copy has.
+    fn longest_uncopied(&self) -> Duration {
+        Duration::from_secs(self.times.longest_seconds.into())
+    }
+
     /// `now` and the last input never go back.
     pub fn next(&mut self, now: Duration, hand: &Hand) -> Next {
         self.hear(hand);
@@ -186,7 +197,9 @@ impl Policy {
         let Some(listed_at) = self.listed_at else { return Some(Duration::ZERO) };
         let input = self.last_input?;
         let while_input_comes = (input > listed_at).then(|| listed_at + LIST_GAP);
-        let after = LISTS_AFTER_INPUT.iter().map(|after| input + *after).find(|at| *at > listed_at);
+        // Once it has worked off the input, before copying, and for what it took long to do.
+        let looks = [LIST_GAP, self.pause(), self.longest_uncopied()];
+        let after = looks.iter().map(|after| input + *after).find(|at| *at > listed_at);
         while_input_comes.into_iter().chain(after).min()
     }
 
@@ -194,8 +207,8 @@ impl Policy {
     fn copy_due(&self) -> Option<(Duration, DocumentId)> {
         let due = self.dirty.iter().filter_map(|(id, dirty)| {
             let changed = dirty.uncopied_since.map(|since| {
-                let pause = self.last_input.unwrap_or(since) + PAUSE;
-                pause.min(since + LONGEST_UNCOPIED)
+                let pause = self.last_input.unwrap_or(since) + self.pause();
+                pause.min(since + self.longest_uncopied())
             });
             let out_of_sight = dirty.out_of_sight_since.map(|since| since + LONGEST_OUT_OF_SIGHT);
             let at = changed.into_iter().chain(out_of_sight).min()?;
@@ -214,6 +227,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const PAUSE: Duration = s(10);
+    const LONGEST_UNCOPIED: Duration = s(60);
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -459,14 +475,22 @@ mod tests {
         ]
     }
 
+    fn any_times() -> impl Strategy<Value = CopyTimes> {
+        let chosen = CopyTimes::PAUSE_SECONDS.prop_flat_map(|pause| (Just(pause), pause..=CopyTimes::MOST_SECONDS));
+        let chosen = chosen.prop_map(|(pause_seconds, longest_seconds)| CopyTimes { pause_seconds, longest_seconds });
+        prop_oneof![Just(CopyTimes::default()), Just(CopyTimes { pause_seconds: 3, longest_seconds: 8 }), chosen]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         /// Whenever GIMP is killed: what is older than promised is in a copy, unless a stroke has gone on since. And there
         /// are no more copies than changes.
         #[test]
-        fn nothing_older_than_promised_is_lost(ops in prop::collection::vec(any_op(), 1..200)) {
+        fn nothing_older_than_promised_is_lost(times in any_times(), ops in prop::collection::vec(any_op(), 1..200)) {
             let mut world = World::new([7, 8]);
+            world.policy = Policy::new(times);
+            let (pause, longest) = (world.policy.pause(), world.policy.longest_uncopied());
             world.wait(s(1));
             let began = world.now;
             let mut inputs: BTreeMap<DocumentId, Vec<Duration>> = [(7, vec![]), (8, vec![])].into();
@@ -506,15 +530,15 @@ mod tests {
                     let copied = world.copies(*id).last().copied().unwrap_or_default();
                     for input in inputs.iter().filter(|input| **input > copied && **input > last_stroke) {
                         let age = world.now - *input;
-                        prop_assert!(age <= LONGEST_UNCOPIED, "{input:?} is not in a copy after {age:?}");
+                        prop_assert!(age <= longest, "{input:?} is not in a copy after {age:?}");
                         let quiet = world.now - last_input;
-                        prop_assert!(quiet <= PAUSE, "{input:?} is not in a copy after a pause of {quiet:?}");
+                        prop_assert!(quiet <= pause, "{input:?} is not in a copy after a pause of {quiet:?}");
                     }
                 }
             }
             // Copies are bounded by changes and time, and rest is rest.
             world.hand.button_down = false;
-            world.wait(s(900));
+            world.wait(s(900).max(longest));
             prop_assert_eq!(world.settle(), None);
             let late = usize::try_from((world.now - began).as_secs() / LONGEST_OUT_OF_SIGHT.as_secs()).expect("small");
             for id in [7, 8] {

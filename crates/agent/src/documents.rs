@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use agent_core::lifecycle::SaveOutcome;
 use agent_core::recovery::{DocumentId, Hand, InSight, Next, Policy};
 use gimp_link::Image;
-use protocol::agent::{Document, MAX_DOCUMENTS};
+use protocol::agent::{CopyTimes, Document, MAX_DOCUMENTS};
 use protocol::session::{EXPORT_DIR, VersionKind};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -79,6 +79,7 @@ pub struct Setup {
     pub activity: Arc<Notify>,
     /// None: no versions are made of what is saved.
     pub history: Option<History>,
+    pub times: CopyTimes,
 }
 
 /// What somebody wants to be done with a document. Documents are named by `Document::id`, files by absolute paths.
@@ -289,6 +290,9 @@ struct Kept {
     /// In the recovery store.
     id: String,
     made_at: SystemTime,
+    /// Bytes.
+    #[serde(default)]
+    size: u64,
 }
 
 struct Keeper {
@@ -347,7 +351,8 @@ impl Keeper {
 
     /// Until this GIMP is gone, or the session ends.
     async fn look_after(&mut self, gimp: Gimp) -> Option<Over> {
-        self.policy = Policy::default();
+        self.policy = Policy::new(self.setup.times);
+        self.keep_reserve().await;
         if !gimp.has_link {
             self.tell(Some("The GIMP link is not installed for this version of GIMP."));
             return self.wait_for_other().await;
@@ -628,15 +633,21 @@ impl Keeper {
     async fn copy(&mut self, document: DocumentId) -> anyhow::Result<()> {
         let begun = self.now();
         let made_at = SystemTime::now();
-        match self.write_copy(document).await {
-            Ok(Some(id)) => {
+        let mut written = self.write_copy(document).await;
+        if written.as_ref().is_err_and(may_lack_room) && self.setup.store.give_up_reserve() {
+            tracing::warn!("a copy takes the room that was kept for it");
+            written = self.write_copy(document).await;
+        }
+        match written {
+            Ok(Some((id, size))) => {
                 self.policy.copied(document, begun);
                 let known = self.run.documents.entry(document).or_default();
                 known.copy_failed = None;
-                if let Some(old) = known.copy.replace(Kept { id, made_at }) {
+                if let Some(old) = known.copy.replace(Kept { id, made_at, size }) {
                     self.remove(&old);
                 }
                 self.keep_state();
+                self.keep_reserve().await;
                 Ok(())
             }
             // Closed meanwhile: the next list tells.
@@ -653,8 +664,16 @@ impl Keeper {
         }
     }
 
-    /// None: GIMP has no such image any more.
-    async fn write_copy(&mut self, document: DocumentId) -> anyhow::Result<Option<String>> {
+    /// Room for another copy of whatever is open.
+    async fn keep_reserve(&self) {
+        let copies = self.run.documents.values().filter_map(|known| known.copy.as_ref());
+        let largest = copies.map(|copy| copy.size).max().unwrap_or(0);
+        let store = self.setup.store.clone();
+        let _ = tokio::task::spawn_blocking(move || store.keep_reserve(largest)).await;
+    }
+
+    /// The copy's id and its size in bytes. None: GIMP has no such image any more.
+    async fn write_copy(&mut self, document: DocumentId) -> anyhow::Result<Option<(String, u64)>> {
         let partial = self.setup.store.partial()?;
         if let Err(error) = self.setup.link.copy(document, &partial.path).await {
             // Not if GIMP may still write to it.
@@ -680,7 +699,7 @@ impl Keeper {
             // A save of it is as large.
             history.make_room(kept.size);
         }
-        Ok(Some(kept.id))
+        Ok(Some((kept.id, kept.size)))
     }
 
     fn has_link(&self) -> bool {
@@ -730,6 +749,7 @@ impl Keeper {
         let original = self.setup.store.original(&recovery).map(|path| self.setup.home.join(path));
         let file = original.and_then(|original| own_file(&original));
         let image = self.setup.link.recover(copy, file.as_deref()).await?;
+        let size = fs::metadata(copy).map_or(0, |copy| copy.len());
         let (made_at, asked_at) = (SystemTime::now(), self.now());
         // It is open, and the copy is kept, whatever comes now.
         let images = match self.ask_for_images().await {
@@ -741,7 +761,7 @@ impl Keeper {
         };
         let is_unsaved = images.iter().any(|open| open.id == image && open.dirty);
         if is_unsaved {
-            self.run.documents.entry(image).or_default().copy = Some(Kept { id: recovery, made_at });
+            self.run.documents.entry(image).or_default().copy = Some(Kept { id: recovery, made_at, size });
         }
         self.take_in(images, asked_at);
         if is_unsaved {
@@ -969,6 +989,11 @@ fn own_file(original: &Path) -> Option<PathBuf> {
         _ => format!("{stem} (recovered {}).xcf", number - 1),
     });
     names.map(|name| original.with_file_name(name)).find(|file| matches!(file.try_exists(), Ok(false)))
+}
+
+/// GIMP does not say why it could not write.
+fn may_lack_room(error: &anyhow::Error) -> bool {
+    error.is::<std::io::Error>() || matches!(error.downcast_ref(), Some(LinkError::Refused(_)))
 }
 
 /// Why a copy failed, for people.

@@ -285,6 +285,7 @@ impl Session {
             screen: screen.subscribe(),
             activity: activity.clone(),
             history,
+            times: config.copies,
         });
         let (event_sender, events) = mpsc::channel(64);
         let (request_sender, requests) = mpsc::channel(64);

@@ -60,6 +60,9 @@ pub fn read_config(folders: &Folders) -> anyhow::Result<AgentConfig> {
     if config.cpus == 0 {
         bail!("{}: cpus is 0, must be at least 1", path.display());
     }
+    if !config.copies.are_allowed() {
+        bail!("{}: copies are to be made at times that are not allowed", path.display());
+    }
     Ok(config)
 }
 

@@ -61,6 +61,7 @@ async fn make(options: WarmOptions) -> anyhow::Result<()> {
         time_limits: Default::default(),
         // Its workspace goes with it.
         history: HistoryLimits { per_file: 0, ..Default::default() },
+        copies: Default::default(),
     };
     let (session, shared) =
         Session::new(Setup { folders: folders.clone(), config, inherited: None, begin: Begin::Fresh })?;

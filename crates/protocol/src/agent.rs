@@ -103,6 +103,8 @@ pub struct AgentConfig {
     pub time_limits: EndLimits,
     #[serde(default)]
     pub history: HistoryLimits,
+    #[serde(default)]
+    pub copies: CopyTimes,
 }
 
 fn max_screen() -> (u16, u16) {
@@ -122,6 +124,34 @@ pub enum DisplayServer {
     /// `{height}`, `{rfbSocket}`, `{xauthority}` replaced in its arguments. It must serve RFB without authentication
     /// on the socket.
     Custom { command: Vec<String> },
+}
+
+/// When documents with unsaved changes are copied, so that a GIMP that dies without warning costs no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyTimes {
+    /// Seconds that the user has done nothing for, `CopyTimes::PAUSE_SECONDS`.
+    pub pause_seconds: u32,
+    /// Seconds after the first change that no copy has, while the user does not pause: from `pause_seconds` to
+    /// `CopyTimes::MOST_SECONDS`.
+    pub longest_seconds: u32,
+}
+
+impl CopyTimes {
+    pub const PAUSE_SECONDS: std::ops::RangeInclusive<u32> = 3..=600;
+    pub const MOST_SECONDS: u32 = 3600;
+
+    #[must_use]
+    pub fn are_allowed(&self) -> bool {
+        Self::PAUSE_SECONDS.contains(&self.pause_seconds)
+            && (self.pause_seconds..=Self::MOST_SECONDS).contains(&self.longest_seconds)
+    }
+}
+
+impl Default for CopyTimes {
+    fn default() -> Self {
+        Self { pause_seconds: 10, longest_seconds: 60 }
+    }
 }
 
 /// Time limits of the end stages, milliseconds.

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use protocol::agent::DisplayServer;
+use protocol::agent::{CopyTimes, DisplayServer};
 use protocol::session::HistoryLimits;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,10 @@ pub struct Settings {
     pub idle_minutes: u32,
     /// Minutes before an end at which the user is warned, 0..=60.
     pub warn_minutes: u32,
+    /// Seconds without input after which unsaved images are copied, 3..=600.
+    pub copy_pause_seconds: u32,
+    /// Seconds that unsaved changes may go without a copy while the user does not pause, `copy_pause_seconds`..=3600.
+    pub copy_seconds: u32,
     /// Workspace quota of a new user, GiB, 1..=10000.
     pub quota_gb: u32,
     pub quota_mechanism: QuotaSetting,
@@ -197,6 +201,8 @@ impl Default for Settings {
             session_max_minutes: 1440,
             idle_minutes: 60,
             warn_minutes: 5,
+            copy_pause_seconds: CopyTimes::default().pause_seconds,
+            copy_seconds: CopyTimes::default().longest_seconds,
             quota_gb: 20,
             quota_mechanism: QuotaSetting::Auto,
             versions_kept: HistoryLimits::default().per_file,
@@ -287,6 +293,12 @@ impl Settings {
             let scheme = if self.tls == TlsMode::Off { "http" } else { "https" };
             format!("{scheme}://{address}")
         })
+    }
+
+    /// When sessions copy unsaved images.
+    #[must_use]
+    pub fn copy_times(&self) -> CopyTimes {
+        CopyTimes { pause_seconds: self.copy_pause_seconds, longest_seconds: self.copy_seconds }
     }
 
     /// What `display` means; None when it means nothing. Arguments are separated by spaces, without quoting.
@@ -451,6 +463,18 @@ pub const KEYS: &[Key] = &[
         "a whole number from 0 to 10080",
     ),
     key("warn_minutes", "MINUTES", "Warn the user so long before an end", "a whole number from 0 to 60"),
+    key(
+        "copy_pause_seconds",
+        "SECONDS",
+        "Copy unsaved images after so long without input, in case GIMP dies",
+        "a whole number from 3 to 600",
+    ),
+    key(
+        "copy_seconds",
+        "SECONDS",
+        "Copy unsaved images so long after a change when there is input all the time",
+        "a whole number from copy_pause_seconds to 3600",
+    ),
     key("quota_gb", "GIB", "Workspace quota of a new user", "a whole number from 1 to 10000"),
     key(
         "quota_mechanism",

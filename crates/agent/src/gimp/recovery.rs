@@ -19,6 +19,10 @@ const COPY: &str = "xcf";
 const DESCRIPTION: &str = "json";
 /// What is still being written.
 const PARTIAL: &str = "partial";
+/// Room that nobody else gets: given up for a copy when there is no other.
+const RESERVE: &str = "reserve";
+/// Smallest reserve, bytes.
+const LEAST_RESERVE: u64 = 16 << 20;
 
 /// The store of one workspace and who writes to it.
 #[derive(Debug, Clone)]
@@ -61,6 +65,34 @@ impl RecoveryStore {
         fs::rename(&partial.path, self.file(&recovery.id, COPY))?;
         self.sync_folder()?;
         described.map(|()| recovery)
+    }
+
+    /// Keeps room for another copy of that many bytes, and a little for its image to grow. There may be none to keep.
+    pub fn keep_reserve(&self, copy: u64) {
+        let wanted = LEAST_RESERVE.max(copy.saturating_add(copy / 4));
+        let kept = fs::create_dir_all(&self.folder).and_then(|()| {
+            let file = File::options().create(true).truncate(false).write(true).open(self.folder.join(RESERVE))?;
+            let before = file.metadata()?.len();
+            if before >= wanted {
+                return file.set_len(wanted);
+            }
+            let taken = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, wanted);
+            if taken.is_err() {
+                // What it did get is of no use beyond what is counted.
+                file.set_len(before)?;
+            }
+            Ok(taken?)
+        });
+        if let Err(error) = kept {
+            tracing::debug!(%error, "no room is kept for another copy");
+        }
+    }
+
+    /// False: there was no reserve.
+    pub fn give_up_reserve(&self) -> bool {
+        let reserve = self.folder.join(RESERVE);
+        let had = fs::metadata(&reserve).is_ok_and(|reserve| reserve.len() > 0);
+        had && fs::remove_file(&reserve).is_ok()
     }
 
     /// Removes a copy; none may be there any more. Its picture goes first: a description alone is nothing.
@@ -241,6 +273,29 @@ mod tests {
             .collect();
         found.sort_by(|a, b| a.id.cmp(&b.id));
         found
+    }
+
+    #[test]
+    fn a_reserve_grows_with_the_copies_and_is_given_up_once() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        let store = store(home.path());
+        let taken = || {
+            use std::os::unix::fs::MetadataExt;
+            let reserve = fs::metadata(home.path().join(RECOVERY_DIR).join(RESERVE)).expect("a reserve");
+            assert!(reserve.blocks() * 512 >= reserve.len(), "really taken");
+            reserve.len()
+        };
+        assert!(!store.give_up_reserve());
+        store.keep_reserve(1000);
+        assert_eq!(taken(), LEAST_RESERVE);
+        store.keep_reserve(64 << 20);
+        assert_eq!(taken(), 80 << 20);
+        store.keep_reserve(0);
+        assert_eq!(taken(), LEAST_RESERVE, "and less with smaller ones");
+        store.repair().expect("repairs");
+        assert_eq!(taken(), LEAST_RESERVE);
+        assert!(store.give_up_reserve() && !store.give_up_reserve());
+        assert!(described(home.path()).is_empty());
     }
 
     #[test]

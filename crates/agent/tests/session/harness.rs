@@ -373,6 +373,13 @@ impl TestDisplay {
         .collect()
     }
 
+    /// Title of the window that keys go to; empty when there is none.
+    pub fn active(&self) -> String {
+        let active = self.property(self.root, "_NET_ACTIVE_WINDOW");
+        let id = active.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
+        String::from_utf8_lossy(&self.property(id, "_NET_WM_NAME")).into_owned()
+    }
+
     fn property(&self, window: u32, name: &str) -> Vec<u8> {
         let atom = self.conn.intern_atom(false, name.as_bytes()).expect("asks").reply().expect("an atom").atom;
         let reply = self.conn.get_property(false, window, atom, AtomEnum::ANY, 0, 4096).expect("asks").reply();
@@ -465,7 +472,7 @@ impl TestDisplay {
     pub async fn wait_for_picture(&self, what: &str, wanted: impl Fn(&[u32]) -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !wanted(&self.picture()) {
-            assert!(Instant::now() < deadline, "the screen never showed {what}");
+            assert!(Instant::now() < deadline, "the screen never showed {what}; windows: {:?}", self.windows());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -524,12 +531,14 @@ pub async fn fixed_display() -> fs::File {
 
 /// Makes the start-up caches once for all tests of a build.
 fn warm_caches() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("warm");
+    let installed = Command::new("gimp").arg("--version").output().expect("runs gimp").stdout;
+    let installed = String::from_utf8_lossy(&installed).trim().to_owned();
+    // Of each GIMP that the same build is tried with.
+    let version = installed.rsplit(' ').next().expect("a version");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("warm-{version}"));
     fs::create_dir_all(&folder).expect("creates");
     let lock = fs::File::create(folder.join("lock")).expect("creates");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("locks");
-    let installed = Command::new("gimp").arg("--version").output().expect("runs gimp").stdout;
-    let installed = String::from_utf8_lossy(&installed).trim().to_owned();
     let made_for = fs::read_to_string(folder.join("made-for")).unwrap_or_default();
     if made_for != installed {
         let made = Command::new(env!("CARGO_BIN_EXE_gimp-session")).arg("warm").arg("--out").arg(&folder).output();

@@ -8,6 +8,7 @@ use figment::error::Kind;
 use figment::providers::Serialized;
 use figment::value::{Dict, Empty, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use protocol::agent::CopyTimes;
 
 use super::{DriverKind, ENV_PREFIX, KEYS, KUBERNETES, Key, Secret, Settings, TlsMode};
 use crate::driver::kubernetes::options::ALLOWED as KUBERNETES_KEYS;
@@ -270,6 +271,8 @@ fn check(settings: &Settings, figment: &Figment) -> Result<(), SettingsError> {
         ("session_max_minutes", (1..=100_000).contains(&s.session_max_minutes)),
         ("idle_minutes", s.idle_minutes <= 10_080),
         ("warn_minutes", s.warn_minutes <= 60),
+        ("copy_pause_seconds", CopyTimes::PAUSE_SECONDS.contains(&s.copy_pause_seconds)),
+        ("copy_seconds", s.copy_times().are_allowed()),
         ("quota_gb", (1..=10_000).contains(&s.quota_gb)),
         ("versions_kept", s.versions_kept <= 1000),
         ("versions_days", (1..=3650).contains(&s.versions_days)),

@@ -32,7 +32,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher;
 use kube::{Api, Client, Config, ResourceExt};
-use protocol::agent::{self, DisplayServer};
+use protocol::agent::{self, CopyTimes, DisplayServer};
 use protocol::session::StartStep;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -105,6 +105,7 @@ pub struct KubernetesDriver {
 struct Inner {
     options: KubernetesOptions,
     display: DisplayServer,
+    copies: CopyTimes,
     key: AgentKey,
     patience: Patience,
     cluster: OnceCell<Cluster>,
@@ -126,9 +127,9 @@ impl KubernetesDriver {
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         let key = AgentKey::of(settings).context("the key of the agents' tokens")?;
         let display = settings.display_server().unwrap_or_default();
-        let options = settings.kubernetes.clone();
+        let (options, copies) = (settings.kubernetes.clone(), settings.copy_times());
         let patience = Patience::default();
-        Ok(Self { inner: Arc::new(Inner { options, display, key, patience, cluster: OnceCell::new() }) })
+        Ok(Self { inner: Arc::new(Inner { options, display, copies, key, patience, cluster: OnceCell::new() }) })
     }
 
     /// On a cluster that is reached already. Needs a runtime: begins to watch.
@@ -141,7 +142,8 @@ impl KubernetesDriver {
         patience: Patience,
     ) -> Self {
         let cluster = OnceCell::new_with(Some(Cluster::new(client, &options.namespace, patience)));
-        Self { inner: Arc::new(Inner { options, display, key, patience, cluster }) }
+        let copies = CopyTimes::default();
+        Self { inner: Arc::new(Inner { options, display, copies, key, patience, cluster }) }
     }
 
     /// Whether sessions can start.
@@ -509,7 +511,8 @@ impl Cluster {
     /// Configuration and token, for this pod only.
     async fn hand_over(&self, request: &StartRequest, inner: &Inner, pod: &Pod) -> Result<(), Refused> {
         let token = inner.key.token(request.session);
-        let secret = template::secret(request, &inner.display, &token, &pod.uid().unwrap_or_default());
+        let pod_uid = pod.uid().unwrap_or_default();
+        let secret = template::secret(request, &inner.display, inner.copies, &token, &pod_uid);
         let secret = Patch::Apply(secret);
         let name = template::pod_name(request.session);
         let ours = PatchParams::apply(FIELD_MANAGER).force();

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use protocol::agent::{AgentConfig, DisplayServer, paths};
+use protocol::agent::{AgentConfig, CopyTimes, DisplayServer, paths};
 use protocol::session::StartStep;
 use rustix::process::Signal;
 use tokio::process::Child;
@@ -70,6 +70,7 @@ pub struct LocalOptions {
     /// None: the best that works here.
     pub quota_mechanism: Option<QuotaMechanism>,
     pub display: DisplayServer,
+    pub copies: CopyTimes,
     /// Bytes that must be free on the disk for a session to start: a full disk under a sparse image loses writes.
     pub disk_reserve: u64,
     /// How long a dead agent's GIMP may take to write its copies, and a living agent to end what it runs, when a
@@ -128,6 +129,7 @@ impl LocalDriver {
                 QuotaSetting::Watcher => Some(QuotaMechanism::Watcher),
             },
             display: settings.display_server().unwrap_or_default(),
+            copies: settings.copy_times(),
             disk_reserve: LocalOptions::DISK_RESERVE,
             settle_limit: LocalOptions::SETTLE_LIMIT,
         };
@@ -426,6 +428,7 @@ impl Inner {
             display: self.options.display.clone(),
             time_limits: Default::default(),
             history: request.history,
+            copies: self.options.copies,
         };
         run.write_config(&config, &self.key.token(request.session), workspace.owner)?;
         Ok(waiting.release()?)
@@ -665,6 +668,7 @@ mod tests {
             first_uid,
             quota_mechanism: None,
             display: DisplayServer::Xorg,
+            copies: CopyTimes::default(),
             disk_reserve: 0,
             settle_limit: Duration::ZERO,
         };

@@ -88,6 +88,7 @@ impl Stage {
             first_uid: FIRST_UID,
             quota_mechanism: None,
             display: protocol::agent::DisplayServer::Xorg,
+            copies: Default::default(),
             disk_reserve: 64 * MIB,
             settle_limit: Duration::from_millis(300),
         };

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::{ByteString, DeepMerge};
-use protocol::agent::{self, AgentConfig, DisplayServer, EndLimits, paths};
+use protocol::agent::{self, AgentConfig, CopyTimes, DisplayServer, EndLimits, paths};
 
 use super::options::KubernetesOptions;
 use crate::driver::{ENVIRONMENT, MAX_SCREEN, StartRequest};
@@ -87,7 +87,13 @@ fn session_labels(request: &StartRequest) -> BTreeMap<String, String> {
 
 /// What the pod hands over to the agent. Goes when the pod goes.
 #[must_use]
-pub fn secret(request: &StartRequest, display: &DisplayServer, token: &str, pod_uid: &str) -> Secret {
+pub fn secret(
+    request: &StartRequest,
+    display: &DisplayServer,
+    copies: CopyTimes,
+    token: &str,
+    pod_uid: &str,
+) -> Secret {
     let config = AgentConfig {
         session_id: request.session.0,
         screen: request.screen,
@@ -99,6 +105,7 @@ pub fn secret(request: &StartRequest, display: &DisplayServer, token: &str, pod_
         display: display.clone(),
         time_limits: EndLimits::default(),
         history: request.history,
+        copies,
     };
     // Its fields are numbers and names: they can always be written.
     let config = serde_json::to_string(&config).unwrap_or_default();
@@ -446,7 +453,7 @@ mod tests {
     #[test]
     fn a_secret_belongs_to_its_pod_and_has_what_the_agent_reads() {
         let request = request();
-        let secret = secret(&request, &DisplayServer::Xvnc, "token", "uid-1");
+        let secret = secret(&request, &DisplayServer::Xvnc, CopyTimes::default(), "token", "uid-1");
         let owners = secret.metadata.owner_references.unwrap();
         assert_eq!((owners.len(), owners[0].kind.as_str(), owners[0].uid.as_str()), (1, "Pod", "uid-1"));
         assert_eq!(owners[0].name, pod_name(request.session));
