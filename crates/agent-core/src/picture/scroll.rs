@@ -4,6 +4,8 @@
 //! the picture now, at all places of some rows, are looked up there. Whatever the way, some meet. One way must be named
 //! far more often than any other; it then is verified, pixel by pixel: a hash never decides what is shown.
 
+use std::collections::BTreeMap;
+
 use protocol::stream::Rect;
 
 use super::cells::{CELL, CellSet};
@@ -297,24 +299,76 @@ fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -
             cell.is_some_and(|(column, row)| moved.contains(column, row))
         })
     };
-    let edge = |(column, row)| {
+    let part = |(column, row): (usize, usize)| {
         let to = changed.rect(column, row);
         let part = way.reach(to, changed.size()).and_then(|reached| {
             let part = pictures.equal_part(reached, way.source(reached, changed.size())?);
             // What rests may look as if it had come from beside it, too.
             Some(part).filter(|part| part.area() >= LEAST_PART && pictures.unequal(*part, *part).is_some())
         });
-        let Some(part) = part else {
-            let rest = pictures.unequal(to, to).unwrap_or(to);
-            return Edge { column, row, part: Rect { width: 0, height: 0, ..to }, rest, beyond: to };
-        };
-        let nothing = Rect { width: 0, height: 0, ..to };
-        let sides = beyond(to, part);
-        let hull = |rects: &mut dyn Iterator<Item = Rect>| rects.reduce(Rect::hull).unwrap_or(nothing);
-        let rest = hull(&mut sides.iter().filter_map(|side| pictures.unequal(*side, *side)));
-        Edge { column, row, part, rest, beyond: hull(&mut sides.iter().copied()) }
+        ((column, row), part)
     };
-    changed.without(moved).iter().filter(is_near).map(edge).collect()
+    let mut parts: Vec<_> = changed.without(moved).iter().filter(is_near).map(part).collect();
+    align(&mut parts, changed);
+    parts
+        .into_iter()
+        .map(|((column, row), part)| edge(pictures, (column, row), changed.rect(column, row), part))
+        .collect()
+}
+
+/// A cell, and what of it came.
+type Part = ((usize, usize), Option<Rect>);
+
+/// Beside what moved a line or two may look as if it had, in some cells and not in others. In each row of cells, and each
+/// column, what came ends where it does in most, so that the parts are one rectangle.
+fn align(parts: &mut [Part], cells: &CellSet) {
+    let most_common = |spans: &mut Vec<(usize, u16, u16)>| {
+        spans.sort_unstable();
+        let mut common: BTreeMap<usize, (usize, u16, u16)> = BTreeMap::new();
+        for same in spans.chunk_by(|a, b| a == b) {
+            let (line, from, length) = same[0];
+            let best = common.entry(line).or_default();
+            *best = (*best).max((same.len(), from, length));
+        }
+        common
+    };
+    let within = |(from, length): (u16, u16), (at, size): (u16, u16)| at <= from && from + length <= at + size;
+    let across = |((column, row), part): &Part| {
+        part.filter(|part| part.width == cells.rect(*column, *row).width).map(|part| (*row, part.y, part.height))
+    };
+    let rows = most_common(&mut parts.iter().filter_map(across).collect());
+    for part in parts.iter_mut() {
+        if let Some((row, y, height)) = across(part)
+            && let Some((_, top, common)) = rows.get(&row)
+            && within((*top, *common), (y, height))
+        {
+            part.1 = part.1.map(|rect| Rect { y: *top, height: *common, ..rect });
+        }
+    }
+    let down = |((column, row), part): &Part| {
+        part.filter(|part| part.height == cells.rect(*column, *row).height).map(|part| (*column, part.x, part.width))
+    };
+    let columns = most_common(&mut parts.iter().filter_map(down).collect());
+    for part in parts.iter_mut() {
+        if let Some((column, x, width)) = down(part)
+            && let Some((_, left, common)) = columns.get(&column)
+            && within((*left, *common), (x, width))
+        {
+            part.1 = part.1.map(|rect| Rect { x: *left, width: *common, ..rect });
+        }
+    }
+}
+
+fn edge(pictures: Pictures<'_>, (column, row): (usize, usize), to: Rect, part: Option<Rect>) -> Edge {
+    let nothing = Rect { width: 0, height: 0, ..to };
+    let Some(part) = part else {
+        let rest = pictures.unequal(to, to).unwrap_or(to);
+        return Edge { column, row, part: nothing, rest, beyond: to };
+    };
+    let sides = beyond(to, part);
+    let hull = |rects: &mut dyn Iterator<Item = Rect>| rects.reduce(Rect::hull).unwrap_or(nothing);
+    let rest = hull(&mut sides.iter().filter_map(|side| pictures.unequal(*side, *side)));
+    Edge { column, row, part, rest, beyond: hull(&mut sides.iter().copied()) }
 }
 
 /// What a rectangle has on the sides of its part.
@@ -615,6 +669,21 @@ mod tests {
         assert_eq!(edge(6, 1), (rect(96, 27, CELL, 5), rect(100, 20, 3, 2), rect(96, 16, CELL, 11)));
         let (_, rest, beyond) = edge(2, 22);
         assert_eq!((rest, beyond), (rect(32, 363, CELL, 5), rect(32, 363, CELL, 5)));
+    }
+
+    #[test]
+    fn what_came_ends_in_a_line() {
+        let old = Image::new(450, 377, noise);
+        let mut new =
+            old.pan(Rect { x: 32, y: 27, width: 384, height: 342 }, Way { dx: 0, dy: -6 }, |x, y| noise(y, x));
+        // Above what moved a few pixels happen to be those that would have come.
+        new.draw(Rect { x: 64, y: 26, width: 32, height: 1 }, |x, y| noise(x, y + 6));
+        let edges = new.motion(&old).expect("a motion").edges;
+        let tops: Vec<_> =
+            edges.iter().filter(|edge| edge.row == 1).map(|edge| (edge.part.y, edge.part.height)).collect();
+        assert_eq!(tops, vec![(27, 5); 24]);
+        let chance = edges.iter().find(|edge| (edge.column, edge.row) == (4, 1)).expect("an edge");
+        assert_eq!(chance.rest, Rect { x: 64, y: 26, width: CELL, height: 1 });
     }
 
     #[test]

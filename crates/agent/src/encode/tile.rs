@@ -78,7 +78,7 @@ impl TileEncoder {
         packed
     }
 
-    /// Only the pixels for which `differs` says so of their place on the screen; none where those are more than a third.
+    /// Only the pixels for which `differs` says so of their place on the screen; none where those are most.
     ///
     /// # Errors
     /// As `encode`.
@@ -102,7 +102,7 @@ impl TileEncoder {
         }
         self.rgb.retain(|_| places.next().is_some_and(|(x, y)| differs(x, y)));
         let count = self.rgb.len();
-        if count * 3 > area {
+        if count * 4 > area * 3 {
             return Ok(None);
         }
         let apart = count > 0 && best_apart(&self.rgb, count);
