@@ -105,7 +105,7 @@ impl Copy {
         self.subtract(&edges);
     }
 
-    /// Leaves out those of which nothing came.
+    /// Leaves out those of which nothing came, and which changed for the most part.
     pub fn leave_whole_edges(&mut self) {
         let whole = self.whole_edges();
         self.subtract(&whole);
@@ -114,7 +114,8 @@ impl Copy {
     fn whole_edges(&self) -> CellSet {
         let (width, height) = self.exact.size();
         let mut whole = CellSet::empty(width, height);
-        for edge in self.edges.iter().filter(|edge| edge.part.area() == 0) {
+        let is_whole = |edge: &&Edge| edge.part.area() == 0 && edge.rest.area() * 4 > edge.beyond.area() * 3;
+        for edge in self.edges.iter().filter(is_whole) {
             whole.insert_cell(edge.column, edge.row);
         }
         whole

@@ -27,8 +27,10 @@ const VOTES: usize = 4;
 const WORTH_A_MOTION: usize = 32;
 /// Fewer pixels of a cell at the edge that look as if they had moved are chance.
 const LEAST_PART: u32 = 16;
+/// So many parts of a cell are tried that rest while they look as if they had moved.
+const MOST_TRIES: usize = 3;
 /// Cells from what moved that are still looked at, one way: more than a hand pans by between two pictures.
-const FARTHEST_EDGE: isize = 4;
+const FARTHEST_EDGE: isize = 5;
 
 /// Two pictures of a screen in memory, four bytes a pixel, rows from the top.
 #[derive(Debug, Clone, Copy)]
@@ -289,7 +291,8 @@ fn verified(pictures: Pictures<'_>, area: Rect, (width, height): (u16, u16), way
 fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -> Vec<Edge> {
     let cells = |pixels: i32| {
         let cells = pixels.unsigned_abs().div_ceil(u32::from(CELL));
-        isize::try_from(cells).unwrap_or(FARTHEST_EDGE).clamp(1, FARTHEST_EDGE)
+        // What is parted itself lies between.
+        isize::try_from(cells + 1).unwrap_or(FARTHEST_EDGE).min(FARTHEST_EDGE)
     };
     let (across, down) = (cells(way.dx), cells(way.dy));
     let is_near = |(column, row): &(usize, usize)| {
@@ -301,11 +304,15 @@ fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -
     };
     let part = |(column, row): (usize, usize)| {
         let to = changed.rect(column, row);
-        let part = way.reach(to, changed.size()).and_then(|reached| {
-            let part = pictures.equal_part(reached, way.source(reached, changed.size())?);
-            // What rests may look as if it had come from beside it, too.
-            Some(part).filter(|part| part.area() >= LEAST_PART && pictures.unequal(*part, *part).is_some())
-        });
+        let has_moved = |right: isize, below: isize| {
+            let cell = column.checked_add_signed(right).zip(row.checked_add_signed(below));
+            cell.is_some_and(|(column, row)| moved.contains(column, row))
+        };
+        let beside =
+            Sides { above: has_moved(0, -1), below: has_moved(0, 1), left: has_moved(-1, 0), right: has_moved(1, 0) };
+        let part = way
+            .reach(to, changed.size())
+            .and_then(|reached| pictures.equal_part(reached, way.source(reached, changed.size())?, beside));
         ((column, row), part)
     };
     let mut parts: Vec<_> = changed.without(moved).iter().filter(is_near).map(part).collect();
@@ -383,23 +390,45 @@ fn beyond(whole: Rect, part: Rect) -> Vec<Rect> {
     sides.into_iter().filter(|side| side.area() > 0).collect()
 }
 
-/// The largest rectangle within whose rows all bits are set: row, rows, lowest bit, bits.
-fn largest_set(rows: &[u16]) -> (usize, usize, u32, u32) {
+/// On which sides of a cell there are cells that moved wholly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sides {
+    above: bool,
+    below: bool,
+    left: bool,
+    right: bool,
+}
+
+/// The largest rectangle within whose rows all bits are set, at one of those sides if there are any: row, rows, lowest bit,
+/// bits.
+fn largest_set(rows: &[u16], columns: u32, sides: Sides) -> (usize, usize, u32, u32) {
     let mut best = (0, 0, 0, 0);
     for top in 0..rows.len() {
         let mut common = u16::MAX;
         for (height, row) in (1..).zip(&rows[top..]) {
             common &= row;
-            // Each step leaves the ends of the runs that are longer by one.
-            let (mut ends, mut length) = (common, 0);
-            let mut longest = 0;
-            while ends != 0 {
-                longest = ends;
-                length += 1;
-                ends &= ends << 1;
+            let mut take = |from: u32, length: u32| {
+                if height * length as usize > best.1 * best.3 as usize {
+                    best = (top, height, from, length);
+                }
+            };
+            if sides.left {
+                take(0, common.trailing_ones());
             }
-            if height * length as usize > best.1 * best.3 as usize {
-                best = (top, height, longest.trailing_zeros() + 1 - length, length);
+            if sides.right {
+                let ones = (common << (u16::BITS - columns)).leading_ones().min(columns);
+                take(columns - ones, ones);
+            }
+            let at_row = sides.above && top == 0 || sides.below && top + height == rows.len();
+            if at_row || sides == Sides::default() {
+                // Each step leaves the ends of the runs that are longer by one.
+                let (mut ends, mut longest, mut length) = (common, 0, 0);
+                while ends != 0 {
+                    longest = ends;
+                    length += 1;
+                    ends &= ends << 1;
+                }
+                take((longest.trailing_zeros() + 1).saturating_sub(length), length);
             }
         }
     }
@@ -407,8 +436,9 @@ fn largest_set(rows: &[u16]) -> (usize, usize, u32, u32) {
 }
 
 impl Pictures<'_> {
-    /// The largest part of a rectangle now, no larger than a cell, that is as it was in the other before.
-    fn equal_part(&self, now: Rect, before: Rect) -> Rect {
+    /// The largest part of a rectangle now, no larger than a cell, that is as it was in the other before, and not there: at
+    /// one of these sides, since a ruler beside a canvas may look as if it had come as well.
+    fn equal_part(&self, now: Rect, before: Rect, beside: Sides) -> Option<Rect> {
         let pixel = |bytes: &[u8], at: Rect, column: u16, row: u16| {
             let from = usize::from(at.y + row) * self.stride + usize::from(at.x + column) * PIXEL;
             <[u8; PIXEL]>::try_from(&bytes[from..from + PIXEL]).unwrap_or_default()
@@ -418,11 +448,23 @@ impl Pictures<'_> {
                 .filter(|column| pixel(self.now, now, *column, row) == pixel(self.before, before, *column, row));
             columns.fold(0, |bits, column| bits | 1_u16 << column)
         };
-        let rows: Vec<u16> = (0..now.height).map(equal).collect();
-        let (top, height, left, width) = largest_set(&rows);
-        let small = |value: usize| u16::try_from(value).unwrap_or_default();
-        let (left, width) = (small(left as usize), small(width as usize));
-        Rect { x: now.x + left, y: now.y + small(top), width, height: small(height) }
+        let mut rows: Vec<u16> = (0..now.height).map(equal).collect();
+        for _ in 0..MOST_TRIES {
+            let (top, height, left, width) = largest_set(&rows, now.width.min(CELL).into(), beside);
+            let columns = u16::try_from(((1_u32 << width) - 1) << left).unwrap_or(u16::MAX);
+            let small = |value: usize| u16::try_from(value).unwrap_or_default();
+            let (x, y) = (now.x + small(left as usize), now.y + small(top));
+            let part = Rect { x, y, width: small(width as usize), height: small(height) };
+            if part.area() < LEAST_PART {
+                return None;
+            }
+            if self.unequal(part, part).is_some() {
+                return Some(part);
+            }
+            // Of one colour, it looks as if it had come from beside it, too.
+            rows[top..top + height].iter_mut().for_each(|row| *row &= !columns);
+        }
+        None
     }
 
     /// The smallest part of one rectangle now that holds all that is not as it was in the other before; none: all is.
@@ -688,10 +730,21 @@ mod tests {
 
     #[test]
     fn the_largest_rectangle_of_bits() {
-        assert_eq!(largest_set(&[0, 0b0110, 0b1111, 0b0111]), (1, 3, 1, 2));
-        assert_eq!(largest_set(&[u16::MAX; 16]), (0, 16, 0, 16));
-        assert_eq!(largest_set(&[1 << 15]), (0, 1, 15, 1));
-        assert_eq!(largest_set(&[0; 16]), (0, 0, 0, 0));
+        let all = |rows: &[u16]| largest_set(rows, 16, Sides::default());
+        assert_eq!(all(&[0, 0b0110, 0b1111, 0b0111]), (1, 3, 1, 2));
+        assert_eq!(all(&[u16::MAX; 16]), (0, 16, 0, 16));
+        assert_eq!(all(&[1 << 15]), (0, 1, 15, 1));
+        assert_eq!(all(&[0; 16]), (0, 0, 0, 0));
+        let rows = [0b1111, 0b1111, 0b0100, 0b0011, 0b1001];
+        let at = |sides| largest_set(&rows, 4, sides);
+        assert_eq!(at(Sides { above: true, ..Sides::default() }), (0, 2, 0, 4));
+        assert_eq!(at(Sides { below: true, ..Sides::default() }), (3, 2, 0, 1));
+        assert_eq!(at(Sides { left: true, below: true, ..Sides::default() }), (0, 2, 0, 4));
+        assert_eq!(
+            largest_set(&[0b0110, 0b1000, 0b1001, 0b1000], 4, Sides { right: true, ..Sides::default() }),
+            (1, 3, 3, 1)
+        );
+        assert_eq!(largest_set(&[0b0100], 4, Sides { right: true, ..Sides::default() }), (0, 0, 0, 0));
     }
 
     #[test]
