@@ -25,6 +25,9 @@ pub use wire::{DecodeError, EncodeError};
 
 /// Version of these messages. The agent hangs up on a client with another one, which then takes VNC.
 pub const STREAM_VERSION: u32 = 2;
+/// What a client knows of tiles: 1, partial ones, averages and channels apart. A client that knows less was loaded before an
+/// upgrade, and is hung up on as one of another version; an agent from before does not ask.
+pub const TILES_VERSION: u8 = 1;
 /// Longest message from the agent, bytes: a whole screen of 3840x2160 that does not compress.
 pub const MAX_TO_CLIENT: usize = 32 << 20;
 /// Longest message to the agent, bytes: clipboard text of `MAX_CLIPBOARD` and its kind.

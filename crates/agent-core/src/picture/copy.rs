@@ -94,9 +94,9 @@ impl Copy {
     pub fn subtract(&mut self, cells: &CellSet) {
         self.exact.subtract(cells);
         self.lossy.subtract(cells);
+        // First: what their parts joined may be several rectangles without them.
+        self.edges.retain(|edge| !cells.contains(edge.column, edge.row));
         self.bound();
-        let cells = self.cells();
-        self.edges.retain(|edge| cells.contains(edge.column, edge.row));
     }
 
     /// Leaves the cells out over which strips would have to be drawn.
@@ -223,16 +223,23 @@ impl Copy {
 
     /// Leaves the cells out that are in the smallest rectangles when there are too many.
     fn bound(&mut self) {
-        let (moves, edges) = (self.moves(), self.edge_cells());
-        let mut kept = edges.clone();
-        for (column, row) in self.cells().without(&edges).iter() {
-            let cell = kept.rect(column, row);
-            if moves.iter().any(|to| to.contains(cell)) {
-                kept.insert_cell(column, row);
+        let edges = self.edge_cells();
+        loop {
+            let (moves, cells) = (self.moves(), self.cells());
+            let mut kept = edges.clone();
+            for (column, row) in cells.without(&edges).iter() {
+                let cell = kept.rect(column, row);
+                if moves.iter().any(|to| to.contains(cell)) {
+                    kept.insert_cell(column, row);
+                }
             }
+            if kept == cells {
+                return;
+            }
+            // Parts that are left may be another rectangle by themselves, and larger than one that was kept.
+            self.exact.intersect(&kept);
+            self.lossy.intersect(&kept);
         }
-        self.exact.intersect(&kept);
-        self.lossy.intersect(&kept);
     }
 
     /// What it draws.
@@ -307,6 +314,8 @@ mod tests {
         fn no_copy_draws_over_what_a_later_one_reads(
             way in (-60_i32..60, -60_i32..60),
             holes in proptest::collection::vec((0_u16..SIDE, 0_u16..SIDE, 1_u16..60, 1_u16..60), 0..12),
+            parts in proptest::collection::vec((0_u16..4, 0_u16..12), 169),
+            damage in proptest::collection::vec((0_u16..SIDE, 0_u16..SIDE, 1_u16..20, 1_u16..20), 0..6),
         ) {
             let way = Way { dx: way.0, dy: way.1 };
             let mut cells = CellSet::all(SIDE, SIDE);
@@ -316,20 +325,45 @@ mod tests {
                 cells.subtract(&hole);
             }
             let none = CellSet::empty(SIDE, SIDE);
-            let Some(copy) = Copy::of(&Motion { way, cells, edges: vec![] }, &none, &none, &CellSet::all(SIDE, SIDE)) else { return Ok(()) };
+            let mut edges = vec![];
+            for ((column, row), (left, width)) in CellSet::all(SIDE, SIDE).without(&cells).iter().zip(parts) {
+                let to = none.rect(column, row);
+                let part = Rect { x: to.x + left, width, ..to };
+                if width > 0 && way.source(part, (SIDE, SIDE)).is_some() {
+                    edges.push(Edge { column, row, part, rest: to, beyond: to });
+                }
+            }
+            let all = CellSet::all(SIDE, SIDE);
+            let Some(mut copy) = Copy::of(&Motion { way, cells, edges }, &none, &none, &all) else { return Ok(()) };
+            for (x, y, width, height) in damage {
+                let mut cells = CellSet::empty(SIDE, SIDE);
+                cells.insert(Rect { x, y, width, height });
+                copy.subtract(&cells);
+            }
             let ops = copy.ops();
             prop_assert!(ops.len() <= MAX_RECTS);
-            let mut drawn = CellSet::empty(SIDE, SIDE);
-            let mut written: Vec<Rect> = Vec::new();
+            let mut drawn: Vec<Rect> = Vec::new();
             for op in ops {
                 let Op::Copy { rect, to_x, to_y } = op else { panic!("only copies") };
-                prop_assert!(written.iter().all(|to| !meet(*to, rect)), "it reads what is drawn already");
+                prop_assert!(drawn.iter().all(|to| !meet(*to, rect)), "it reads what is drawn already");
                 let to = Rect { x: to_x, y: to_y, ..rect };
                 prop_assert_eq!(way.source(to, (SIDE, SIDE)), Some(rect));
-                written.push(to);
-                drawn.insert(to);
+                drawn.push(to);
             }
-            prop_assert_eq!(drawn, copy.cells());
+            let edges = copy.edge_cells();
+            for (column, row) in CellSet::all(SIDE, SIDE).iter() {
+                let cell = none.rect(column, row);
+                if copy.cells().contains(column, row) && !edges.contains(column, row) {
+                    prop_assert!(drawn.iter().any(|to| to.contains(cell)), "what is said to be copied is");
+                } else if !edges.contains(column, row) {
+                    prop_assert!(drawn.iter().all(|to| !meet(*to, cell)), "and nothing else");
+                }
+            }
+            let strips = copy.strips();
+            for Edge { part, .. } in &copy.edges {
+                let all = |rects: &[Rect]| rects.iter().any(|rect| rect.contains(*part));
+                prop_assert!(all(&drawn) || all(&strips), "a part is copied or drawn");
+            }
         }
     }
 

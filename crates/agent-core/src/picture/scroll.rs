@@ -27,6 +27,8 @@ const VOTES: usize = 4;
 const WORTH_A_MOTION: usize = 32;
 /// Fewer pixels of a cell at the edge that look as if they had moved are chance.
 const LEAST_PART: u32 = 16;
+/// More cells at the edge are not that of a canvas, even on the largest screen. Each takes microseconds.
+const MOST_EDGES: usize = 2048;
 /// So many parts of a cell are tried that rest while they look as if they had moved.
 const MOST_TRIES: usize = 3;
 /// Cells from what moved that are still looked at, one way: more than a hand pans by between two pictures.
@@ -315,7 +317,11 @@ fn edges(pictures: Pictures<'_>, changed: &CellSet, moved: &CellSet, way: Way) -
             .and_then(|reached| pictures.equal_part(reached, way.source(reached, changed.size())?, beside));
         ((column, row), part)
     };
-    let mut parts: Vec<_> = changed.without(moved).iter().filter(is_near).map(part).collect();
+    let near: Vec<_> = changed.without(moved).iter().filter(is_near).collect();
+    if near.len() > MOST_EDGES {
+        return vec![];
+    }
+    let mut parts: Vec<_> = near.into_iter().map(part).collect();
     align(&mut parts, changed);
     parts
         .into_iter()

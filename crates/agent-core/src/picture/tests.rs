@@ -296,6 +296,7 @@ impl Stage {
         assert!(!nothing, "an update without content");
         let bytes = 20 + send.tiles.area() + send.video.area() / 20;
         let exact = self.viewer.exact_after(send);
+        let fresh = self.viewer.fresh().clone();
         let seq = self.viewer.sent(send, bytes, self.now, self.now);
         assert_eq!(exact, self.viewer.is_exact());
         self.activity.tiles_took(&send.tiles, send.tiles.area());
@@ -308,9 +309,9 @@ impl Stage {
         let strips = strips.into_iter().flat_map(|rect| self.dots_in(rect));
         let exact_strips = !send.copy.as_ref().is_some_and(Copy::is_coarse);
         let strips = strips.map(|at| (at, Shown { version: self.screen[at], exact: exact_strips })).collect();
-        let mut tiles = shown(&send.tiles.without(self.viewer.fresh()), true);
+        let mut tiles = shown(&send.tiles.without(&fresh), true);
         // Of these only what changed.
-        let partial = shown(&send.tiles.overlap(self.viewer.fresh()), true);
+        let partial = shown(&send.tiles.overlap(&fresh), true);
         tiles.extend(partial.into_iter().filter(|(at, _)| self.changed.contains(at)));
         let dots = [strips, tiles, shown(&send.video, false)].concat();
         let copies = send.copy.as_ref().map(Copy::ops).unwrap_or_default();

@@ -301,6 +301,8 @@ impl Capture {
             Change::Cells(mut changed, _) => {
                 let (width, height) = self.size();
                 changed.union(&self.read(&CellSet::all(width, height))?);
+                // It would tell of the second look only.
+                self.shadow.differing = None;
                 Ok(Change::Cells(changed, None))
             }
         }

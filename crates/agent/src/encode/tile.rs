@@ -78,7 +78,7 @@ impl TileEncoder {
         packed
     }
 
-    /// Only the pixels for which `differs` says so of their place on the screen; none where those are most.
+    /// Only the pixels for which `differs` says so of their place on the screen; none where those are most, or the colours few.
     ///
     /// # Errors
     /// As `encode`.
@@ -90,6 +90,10 @@ impl TileEncoder {
     ) -> io::Result<Option<(TileCodec, Bytes)>> {
         self.read(pixels, rect)?;
         let area = self.rgb.len();
+        // Flat areas and menus take hardly more as a whole, and may come again.
+        if self.colours.find(&self.rgb) && self.colours.list.len() <= FEW_COLOURS {
+            return Ok(None);
+        }
         self.plain.clear();
         let mut places =
             (rect.y..rect.y + rect.height).flat_map(|y| (rect.x..rect.x + rect.width).map(move |x| (x, y)));

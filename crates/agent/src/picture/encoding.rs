@@ -26,6 +26,14 @@ const VIDEO_KEPT: Duration = Duration::from_secs(10);
 /// Encoders of tiles, and threads that use them, at most.
 const MAX_THREADS: usize = 4;
 
+/// What a client needs of the present picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub cells: &'a CellSet,
+    /// Of which of them it needs only the differing pixels, if those are known.
+    pub fresh: Option<(&'a Differing, &'a CellSet)>,
+}
+
 /// Encoders and what they have done for the present picture.
 #[derive(Debug)]
 pub struct Encoding {
@@ -82,12 +90,11 @@ impl Encoding {
     }
 
     /// The cells as operations for a client with that cache, as far as they fit into so many bytes, at least some; returns
-    /// those that did. `fresh`: of which cells the client needs only the differing pixels.
+    /// those that did.
     pub fn tiles(
         &mut self,
         pixels: Pixels<'_>,
-        cells: &CellSet,
-        fresh: Option<(&Differing, &CellSet)>,
+        Wanted { cells, fresh }: Wanted<'_>,
         cache: &mut TileCache,
         activity: &mut Activity,
         budget: usize,
@@ -96,13 +103,15 @@ impl Encoding {
         let rects = tile_rects(cells);
         let (width, height) = cells.size();
         let mut done = CellSet::empty(width, height);
-        let (mut bytes, mut encoded_cells) = (0, 0);
+        let (mut bytes, mut partial_bytes, mut encoded_cells) = (0, 0, 0);
         let is_fresh = |rect: Rect| fresh.is_some_and(|(_, fresh)| fresh.contains_all(rect));
         for batch in batches(&rects) {
-            if bytes > budget {
+            if bytes + partial_bytes > budget {
                 // What was found out about these is likely to hold for the others.
-                let rest = cells.without(&done);
-                activity.tiles_took(&rest, bytes / encoded_cells.max(1) * rest.len());
+                if let Some(each) = bytes.checked_div(encoded_cells) {
+                    let rest = cells.without(&done);
+                    activity.tiles_took(&rest, each * rest.len());
+                }
                 break;
             }
             let missing: Vec<Rect> = batch
@@ -123,8 +132,8 @@ impl Encoding {
                 } else if let Some((differing, _)) = fresh.filter(|_| is_fresh(rect))
                     && let Some((codec, data)) = self.partial(pixels, rect, differing)?
                 {
-                    bytes += data.len();
-                    encoded_cells += part.len();
+                    // Says nothing of what other cells take.
+                    partial_bytes += data.len();
                     Op::Tile { rect, codec, slot: None, data }
                 } else {
                     // None: it was in the cache until one before it needed the room.
@@ -358,6 +367,10 @@ mod tests {
         pixels.flat_map(|at| (at.wrapping_mul(0x9E37_79B1) ^ at.wrapping_mul(at)).to_le_bytes()).collect()
     }
 
+    fn whole(cells: &CellSet) -> Wanted<'_> {
+        Wanted { cells, fresh: None }
+    }
+
     fn area(ops: &[Op]) -> CellSet {
         let mut area = CellSet::empty(512, 256);
         for op in ops {
@@ -379,12 +392,12 @@ mod tests {
         activity.tiles_took(&all, 0);
         let mut ops = vec![];
         let thought = activity.tile_bytes(&all);
-        let done = encoding.tiles(pixels, &all, None, &mut cache, &mut activity, 100_000, &mut ops).expect("encodes");
+        let done = encoding.tiles(pixels, whole(&all), &mut cache, &mut activity, 100_000, &mut ops).expect("encodes");
         let rest = all.without(&done);
         assert!(!done.is_empty() && !rest.is_empty());
         assert!(activity.tile_bytes(&rest) > thought, "the others are known to cost more");
         let done =
-            encoding.tiles(pixels, &rest, None, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+            encoding.tiles(pixels, whole(&rest), &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
         assert_eq!(done, rest);
         let pixels_of = |op: &Op| match op {
             Op::Tile { rect, .. } => usize::from(rect.width) * usize::from(rect.height),
@@ -405,7 +418,7 @@ mod tests {
             encoding.captured();
             let mut ops = vec![];
             let done =
-                encoding.tiles(pixels, &all, None, &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+                encoding.tiles(pixels, whole(&all), &mut cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
             assert_eq!((&done, &area(&ops)), (&all, &all), "round {round}");
         }
     }
@@ -424,8 +437,8 @@ mod tests {
         let (mut cache, mut activity) = (TileCache::new(1 << 20, LARGEST_TILE), Activity::new(size.0, size.1));
         let mut codec = |fresh: &CellSet, cache: &mut TileCache| {
             let mut ops = vec![];
-            let some = Some((&differing, fresh));
-            encoding.tiles(pixels, &cells, some, cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
+            let wanted = Wanted { cells: &cells, fresh: Some((&differing, fresh)) };
+            encoding.tiles(pixels, wanted, cache, &mut activity, usize::MAX, &mut ops).expect("encodes");
             let [op] = &ops[..] else { panic!("{ops:?}") };
             match op {
                 Op::Tile { codec, slot, data, .. } => Some((*codec, slot.is_some(), data.len() < 40)),

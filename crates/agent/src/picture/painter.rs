@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::encoding::{Encoding, LARGEST_TILE};
+use super::encoding::{Encoding, LARGEST_TILE, Wanted};
 use super::{Command, RtpPicture, Said, ViewerId};
 use crate::display::capture::{Capture, Change};
 use crate::display::server::Cookie;
@@ -244,10 +244,14 @@ impl Painter {
                     stage.encoding.captured();
                     stage.activity.changed(cells, now);
                 }
+                let is_told = stage.capture.differing().is_some();
                 for seat in self.seats.values_mut() {
                     match motion {
                         Some(motion) => seat.viewer.moved(cells, motion),
                         None => seat.viewer.damaged(cells),
+                    }
+                    if !is_told {
+                        seat.viewer.changed_wholly();
                     }
                 }
             }
@@ -299,8 +303,10 @@ impl Painter {
             }
             send.tiles = stage.encoding.tiles(
                 stage.capture.pixels(),
-                &send.tiles,
-                stage.capture.differing().map(|differing| (differing, seat.viewer.fresh())),
+                Wanted {
+                    cells: &send.tiles,
+                    fresh: stage.capture.differing().map(|differing| (differing, seat.viewer.fresh())),
+                },
                 &mut seat.cache,
                 &mut stage.activity,
                 seat.viewer.tile_budget(),

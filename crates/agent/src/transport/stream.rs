@@ -6,7 +6,9 @@ use std::time::Duration;
 use agent_core::input::ClientId;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use protocol::stream::{Action, Cursor, Input, MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, ToAgent, ToClient};
+use protocol::stream::{
+    Action, Cursor, Input, MAX_TO_AGENT, MAX_TO_CLIENT, Pong, STREAM_VERSION, TILES_VERSION, ToAgent, ToClient,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -66,7 +68,7 @@ pub async fn serve(connection: impl AsyncRead + AsyncWrite, stage: &Stage, media
         Err(_) => return Closed::NoHello,
     };
     let hello = match first {
-        Ok(ToAgent::Hello(hello)) if hello.version == STREAM_VERSION => hello,
+        Ok(ToAgent::Hello(hello)) if hello.version == STREAM_VERSION && hello.tiles >= TILES_VERSION => hello,
         Ok(ToAgent::Hello(hello)) => return Closed::Version(hello.version),
         Ok(_) => return Closed::NoHello,
         Err(error) => return error.into(),

@@ -12,7 +12,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use protocol::stream::{
     Action, AgentHello, ClientHello, Cursor, Drawn, Input, InputEvent, MAX_TO_CLIENT, Op, Ping, Proof, Rect,
-    STREAM_VERSION, TileCodec, ToAgent, ToClient, Update, VideoFormat, VideoSource,
+    STREAM_VERSION, TILES_VERSION, TileCodec, ToAgent, ToClient, Update, VideoFormat, VideoSource,
 };
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
@@ -252,6 +252,7 @@ impl StreamViewer {
         let mut connection = open(session).await;
         let hello = ClientHello {
             version: STREAM_VERSION,
+            tiles: TILES_VERSION,
             video: habits.video.clone(),
             cache_pixels: CACHE_PIXELS,
             refresh: 60,

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use hyper::{Method, StatusCode};
 use protocol::agent::{OPEN_PATH, SCREEN_PATH, Supervised};
-use protocol::stream::{Action, ClientHello, MAX_TO_AGENT, Op, STREAM_VERSION, ToAgent, VideoFormat, View};
+use protocol::stream::{
+    Action, ClientHello, MAX_TO_AGENT, Op, STREAM_VERSION, TILES_VERSION, ToAgent, VideoFormat, View,
+};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -344,12 +346,16 @@ async fn whoever_speaks_otherwise_is_hung_up_on_and_disturbs_nobody() {
     let session = TestSession::ready().await;
     let mut viewer = StreamViewer::connect(&session, Habits::default()).await;
     let other_version = ToAgent::Hello(ClientHello { version: STREAM_VERSION + 1, ..ClientHello::default() });
-    let hello = ToAgent::Hello(ClientHello { version: STREAM_VERSION, ..ClientHello::default() });
-    let [other_version, hello, no_hello] =
-        [other_version, hello, ToAgent::Refresh].map(|message| message.encode().expect("short"));
+    let old_tiles = ClientHello { version: STREAM_VERSION, ..ClientHello::default() };
+    let hello = ToAgent::Hello(ClientHello { tiles: TILES_VERSION, ..old_tiles.clone() });
+    let [other_version, old_tiles, hello, no_hello] =
+        [other_version, ToAgent::Hello(old_tiles), hello, ToAgent::Refresh]
+            .map(|message| message.encode().expect("short"));
     let nonsense = Bytes::from_static(b"nonsense");
     let too_long = Bytes::from(vec![0x44; MAX_TO_AGENT + 1]);
-    for messages in [vec![other_version], vec![no_hello], vec![hello.clone(), nonsense], vec![hello, too_long]] {
+    for messages in
+        [vec![other_version], vec![old_tiles], vec![no_hello], vec![hello.clone(), nonsense], vec![hello, too_long]]
+    {
         let mut records = stream::open(&session).await;
         for message in messages {
             // It may have hung up before the last byte was sent.

@@ -126,6 +126,9 @@ pub struct ClientHello {
     /// Refresh rate of the display, Hz.
     #[serde(default = "default_refresh")]
     pub refresh: u16,
+    /// `TILES_VERSION` of the client.
+    #[serde(default)]
+    pub tiles: u8,
 }
 
 const fn default_refresh() -> u16 {

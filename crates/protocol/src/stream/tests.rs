@@ -90,6 +90,7 @@ fn to_agent() -> Vec<(&'static str, ToAgent)> {
                 video: vec![VideoFormat::H264, VideoFormat::H264Yuv444],
                 cache_pixels: 8_000_000,
                 refresh: 120,
+                tiles: TILES_VERSION,
             }),
         ),
         ("drawn", ToAgent::Drawn(Drawn { seq: 7, took_us: 900 })),

@@ -22,7 +22,7 @@ afterEach(() => {
 
 test('greets with what this browser can do', async () => {
   const { socket } = await connected();
-  expect(socket.messages('hello')).toEqual([{ version: 2, video: [], cachePixels: 1_000, refresh: 75 }]);
+  expect(socket.messages('hello')).toEqual([{ version: 2, video: [], cachePixels: 1_000, refresh: 75, tiles: 1 }]);
 });
 
 test('is open with the first picture, and tells who looks from then on', async () => {

@@ -12,6 +12,7 @@ import {
   type Proof,
   type Signal,
   STREAM_VERSION,
+  TILES_VERSION,
   type ToAgent,
   type ToClient,
   type Update,
@@ -194,7 +195,7 @@ export class StreamEngine {
     this.#socket = openSocket(url, {
       opened: () => {
         decoders.then(
-          ([, video]) => this.#send({ kind: 'hello', version: STREAM_VERSION, video, cachePixels, refresh: this.#view.refresh }),
+          ([, video]) => this.#send({ kind: 'hello', version: STREAM_VERSION, video, cachePixels, refresh: this.#view.refresh, tiles: TILES_VERSION }),
           () => undefined,
         );
       },

@@ -3,6 +3,8 @@
 
 /** Version of these messages. */
 export const STREAM_VERSION = 2;
+/** What this page knows of tiles. */
+export const TILES_VERSION = 1;
 /** Longest message from the agent, bytes. */
 export const MAX_TO_CLIENT = 32 << 20;
 /** Longest clipboard text, bytes of UTF-8. */
@@ -60,6 +62,7 @@ export interface ClientHello {
   video: readonly VideoFormat[];
   cachePixels: number;
   refresh: number;
+  tiles: number;
 }
 
 export const VIDEO_FORMATS = ['h264', 'h264Yuv444'] as const;

@@ -95,19 +95,25 @@ class RingSocket implements StreamSocket {
   #late(): void {
     // Maybe it was the page that was late.
     this.#ring.drain();
-    if (this.#state === 'starting') this.#failed();
+    // On a slow line it may come in time for the next connection.
+    if (this.#state === 'starting') this.#goPlain();
   }
 
   #failed(): void {
     if (this.#state === 'ended') return;
-    const hadStarted = this.#state === 'started';
-    this.#worker.terminate();
-    this.#end();
-    if (hadStarted) {
+    if (this.#state === 'started') {
+      this.#worker.terminate();
+      this.#end();
       this.#listener.closed(BROKEN_OFF);
       return;
     }
     doWithout('it does not start');
+    this.#goPlain();
+  }
+
+  #goPlain(): void {
+    this.#worker.terminate();
+    this.#end();
     this.#plain = new PlainSocket(this.#url, this.#listener);
   }
 

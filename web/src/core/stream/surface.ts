@@ -106,7 +106,7 @@ export class CanvasSurface implements Surface {
     if (sheet.width < width) sheet.width = width;
     if (sheet.height < height) sheet.height = height;
     const context = sheet.getContext('2d');
-    if (!context) throw new Error('no 2D canvas');
+    if (!context || context.isContextLost()) throw new Error('no 2D canvas');
     context.putImageData(new ImageData(rgba, width, height), 0, 0);
     this.#context.drawImage(sheet, 0, 0, width, height, x, y, width, height);
   }

@@ -217,8 +217,8 @@ function check<T>(value: unknown, right: boolean): T {
 export function encodeToAgent(message: ToAgent): Uint8Array<ArrayBuffer> {
   switch (message.kind) {
     case 'hello': {
-      const { version, video, cachePixels, refresh } = message;
-      return json(0x41, { version, video, cachePixels, refresh });
+      const { version, video, cachePixels, refresh, tiles } = message;
+      return json(0x41, { version, video, cachePixels, refresh, tiles });
     }
     case 'drawn':
       return new Writer(9).u8(0x42).u32(message.seq).u32(message.tookUs).done();

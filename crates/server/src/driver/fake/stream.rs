@@ -224,7 +224,7 @@ mod tests {
     const SIZE: ScreenSize = ScreenSize { width: 320, height: 240, scale: 1.0 };
 
     fn hello(version: u32) -> Bytes {
-        let hello = ClientHello { version, video: vec![], cache_pixels: 0, refresh: 60 };
+        let hello = ClientHello { version, video: vec![], cache_pixels: 0, refresh: 60, tiles: 0 };
         ToAgent::Hello(hello).encode().unwrap()
     }
 

@@ -22,7 +22,7 @@ async fn connect(stage: &Stage) -> Socket {
 /// Up to the first update.
 async fn greeted(stage: &Stage) -> Socket {
     let mut socket = connect(stage).await;
-    let hello = ClientHello { version: STREAM_VERSION, video: vec![], cache_pixels: 0, refresh: 60 };
+    let hello = ClientHello { version: STREAM_VERSION, video: vec![], cache_pixels: 0, refresh: 60, tiles: 0 };
     say(&mut socket, ToAgent::Hello(hello)).await;
     let ToClient::Hello(hello) = hear(&mut socket).await else { panic!("no greeting") };
     assert_eq!((hello.width, hello.height), (1280, 800));
