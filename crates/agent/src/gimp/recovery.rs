@@ -69,8 +69,13 @@ impl RecoveryStore {
 
     /// Keeps room for another copy of that many bytes, and a little for its image to grow. There may be none to keep.
     pub fn keep_reserve(&self, copy: u64) {
-        let wanted = LEAST_RESERVE.max(copy.saturating_add(copy / 4));
+        let enough = LEAST_RESERVE.max(copy.saturating_add(copy / 4));
         let kept = fs::create_dir_all(&self.folder).and_then(|()| {
+            // What its user saves comes first: as much has to stay free.
+            let disk = rustix::fs::statvfs(&self.folder)?;
+            let had = fs::metadata(self.folder.join(RESERVE)).map_or(0, |reserve| reserve.len());
+            let room = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(had);
+            let wanted = if room / 2 >= enough { enough } else { LEAST_RESERVE };
             let file = File::options().create(true).truncate(false).write(true).open(self.folder.join(RESERVE))?;
             let before = file.metadata()?.len();
             if before >= wanted {

@@ -27,7 +27,9 @@ use super::{Workspace, Workspaces, platform_folder, upload_folder};
 /// Most names looked at.
 const MAX_SCANNED: usize = 4 * HistoryLimits::MOST;
 /// Largest description, bytes.
-const MAX_DESCRIPTION: u64 = 64 * 1024;
+const MAX_DESCRIPTION: u64 = 8 * 1024;
+/// Longest time in a description, bytes: RFC 3339 knows no end of a second's digits.
+const MAX_TIME: usize = 40;
 /// Largest picture, bytes.
 const MAX_PICTURE: u64 = 2 * 1024 * 1024;
 /// Left free for what GIMP saves next, bytes, and as a part of the quota where that is small.
@@ -184,11 +186,12 @@ impl Workspace {
 
     /// Bytes that can be stored, after old versions gave way to so many. None do where that would not be enough.
     pub(super) async fn room_for(&self, bytes: u64) -> Result<u64, FileError> {
-        let left = self.measure().await?.left();
-        if bytes <= left || self.history_size().await? < bytes - left {
-            return Ok(left);
+        let quota = self.measure().await?;
+        let lacking = quota.lacks(bytes);
+        if lacking == 0 || self.history_size().await? < lacking {
+            return Ok(quota.left());
         }
-        match self.history_make_room(bytes - left).await {
+        match self.history_make_room(lacking).await {
             Ok(()) | Err(FileError::Busy) => Ok(self.measure().await?.left()),
             Err(error) => Err(error),
         }
@@ -208,10 +211,11 @@ impl Workspace {
     pub(super) async fn history_keep_reserve(&self) -> Result<(), FileError> {
         let quota = self.quota().await?;
         let reserve = RESERVE.min(quota.quota_bytes / RESERVE_PART);
-        if quota.left() >= reserve {
+        let lacking = quota.lacks(reserve);
+        if lacking == 0 {
             return Ok(());
         }
-        match self.history_make_room(reserve - quota.left()).await {
+        match self.history_make_room(lacking).await {
             // The agent is about it.
             Err(FileError::Busy) => Ok(()),
             Ok(()) => self.measure().await.map(drop),
@@ -222,6 +226,10 @@ impl Workspace {
     /// Removes what is kept no longer.
     pub(super) async fn history_tidy(&self, now: OffsetDateTime) -> Result<(), FileError> {
         let limits = self.all.history_limits();
+        if limits.per_file == 0 {
+            // None are made any more; what there is stays.
+            return Ok(());
+        }
         self.with_root(move |root| {
             let store = Store::open(root)?;
             let _lock = match store.lock() {
@@ -396,7 +404,7 @@ fn put(root: &Folder, uploads: &Folder, part: &Name, path: &WorkspacePath) -> Re
 /// None when it is no description.
 fn parse_description(bytes: &[u8]) -> Option<Known> {
     let said: FileVersion = serde_json::from_slice(bytes).ok()?;
-    let id = Uuid::try_parse(&said.id).ok()?;
+    let id = Uuid::try_parse(&said.id).ok().filter(|_| said.saved_at.len() <= MAX_TIME)?;
     let saved_at = OffsetDateTime::parse(&said.saved_at, &Rfc3339).ok()?.to_offset(time::UtcOffset::UTC);
     let names = said.path.split('/').map(|name| Name::from_bytes(name.as_bytes())).collect::<Result<_, _>>().ok()?;
     let path = WorkspacePath::from_names(names).ok()?;

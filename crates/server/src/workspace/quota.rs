@@ -35,6 +35,13 @@ impl Quota {
     pub fn left(&self) -> u64 {
         if self.exceeded { 0 } else { self.quota_bytes.saturating_sub(self.used_bytes) }
     }
+
+    /// Bytes that have to go until so many can be stored. Where a quota is only measured, more than it may be in use.
+    #[must_use]
+    pub fn lacks(&self, bytes: u64) -> u64 {
+        let lacking = self.used_bytes.saturating_add(bytes).saturating_sub(self.quota_bytes);
+        lacking.max(bytes.saturating_sub(self.left()))
+    }
 }
 
 /// The last measurement.
